@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from lib.cli.arguments import OK, TROUBLE, WRONG_USE, settings_of
 from lib.cli.moments import length_of, next_moment
 from lib.cli.silence import MAX_WHO, who_asks
-from lib.config import fields
+from lib.config import hints
 from lib.core import announcements
 from lib.core.announcements import (
     MAX_AHEAD,
@@ -115,7 +115,7 @@ class _Known:
         found = announcements.named(self.those, word)
         if len(found) == 1:
             return found[0]
-        shown = fields.shown("", word)
+        shown = hints.shown("", word)
         if found:
             ids = some_of([short_id(one, self.those) for one in found], 10)
             raise _Refused(f"{shown} is the beginning of several: {ids}")
@@ -129,7 +129,7 @@ class _Known:
             raise _WrongUse(f"--tag: at most {MAX_TAGS} tags are named")
         for tag in tags:
             if tag not in self.tags:
-                hint = fields.nearest(tag, self.tags)
+                hint = hints.nearest(tag, self.tags)
                 if not self.has_jobs:
                     hint = ": no run has met a job yet; does cron start checker.py?"
                 raise _Refused(f"no job has the tag {tag!r}{hint}")

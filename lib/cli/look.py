@@ -340,7 +340,7 @@ def named(
 
 def say_unmatched(patterns: Iterable[str], known: Iterable[str]) -> int:
     """Say which patterns mean no job; return the exit code."""
-    from lib.config.fields import nearest
+    from lib.config.hints import nearest
 
     names, code = list(known), OK
     for pattern in patterns:

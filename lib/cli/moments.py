@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
 
-from lib.config import fields
+from lib.config import fields, hints
 from lib.core.calendar import local_moment
 from lib.core.text import in_zone
 
@@ -96,7 +96,7 @@ def length_of(text: str, most: timedelta) -> timedelta:
     try:
         return _length(text, timedelta(minutes=1), most)
     except ValueError as error:
-        raise ValueError(f"--for {fields.shown('', text)}: {error}") from error
+        raise ValueError(f"--for {hints.shown('', text)}: {error}") from error
 
 
 def _length(text: str, least: timedelta, most: timedelta) -> timedelta:
@@ -105,4 +105,4 @@ def _length(text: str, least: timedelta, most: timedelta) -> timedelta:
 
 
 def _shown(text: str) -> str:
-    return fields.shown("", text) or "''"
+    return hints.shown("", text) or "''"

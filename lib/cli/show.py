@@ -106,7 +106,7 @@ def _rows_of(
 
 def _say_unknown_tags(tags: Iterable[str], jobs: Iterable[Job]) -> list[str]:
     """Return the tags that no job has, after saying so."""
-    from lib.config.fields import nearest
+    from lib.config.hints import nearest
 
     known = {tag for job in jobs for tag in job.tags}
     unknown = [tag for tag in tags if tag not in known]
@@ -117,7 +117,7 @@ def _say_unknown_tags(tags: Iterable[str], jobs: Iterable[Job]) -> list[str]:
 
 
 def why(args: argparse.Namespace) -> int:
-    from lib.config.fields import nearest
+    from lib.config.hints import nearest
     from lib.core.hours import windows_of
     from lib.core.text import offset_words
     from lib.report import explain, table
@@ -170,7 +170,7 @@ def why(args: argparse.Namespace) -> int:
 def show(args: argparse.Namespace) -> int:
     """Print sections of the settings as they count, each option with its origin."""
     from lib.cli import show_settings
-    from lib.config.fields import nearest
+    from lib.config.hints import nearest
     from lib.config.ini import read_ini
     from lib.report import table
     from lib.runner import adhoc
@@ -209,7 +209,7 @@ def show(args: argparse.Namespace) -> int:
 def kinds(args: argparse.Namespace) -> int:
     """Print the kinds of targets, or the options of one."""
     from lib.cli import show_settings
-    from lib.config.fields import nearest
+    from lib.config.hints import nearest
     from lib.report import table
     from lib.runner import adhoc
 

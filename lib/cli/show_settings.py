@@ -10,7 +10,8 @@ from typing import Any
 
 from lib.cli.settings_page import WHERE_NOT_GIVEN
 from lib.config import older
-from lib.config.fields import is_secret_name, plain, secret
+from lib.config.fields import plain, secret
+from lib.config.hints import is_secret_name
 from lib.config.options import (
     POLICY_OPTIONS,
     REQUIRED,

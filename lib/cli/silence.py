@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from lib.cli.arguments import OK, TROUBLE, WRONG_USE, settings_of
 from lib.cli.moments import length_of, next_moment
-from lib.config import fields
+from lib.config import hints
 from lib.core.sanitize import fit
 from lib.core.secret import NO_SECRETS
 from lib.core.settings import Settings
@@ -251,12 +251,12 @@ def _unknown(scope: Scope, jobs: Iterable[KnownJob]) -> bool:
     else:
         for pattern in scope.patterns:
             if not any(Scope((pattern,)).includes(job.key, job.name) for job in jobs):
-                hint = fields.nearest(pattern, [job.name for job in jobs])
+                hint = hints.nearest(pattern, [job.name for job in jobs])
                 lines.append(f"no job is called {pattern!r}{hint or '; see -m list'}")
         tags = {tag for job in jobs for tag in job.tags}
         for tag in scope.tags:
             if tag not in tags:
-                hint = fields.nearest(tag, tags)
+                hint = hints.nearest(tag, tags)
                 lines.append(f"no job has the tag {tag!r}{hint}")
     for line in lines:
         print(f"checker: {line}", file=sys.stderr)

@@ -128,7 +128,7 @@ def _was_drilled(settings: Settings, job: Job) -> bool:
 
 def _say_unmatched(patterns: Iterable[str], names: Sequence[str]) -> None:
     """Say of each pattern that no job has such a name, and which one is near."""
-    from lib.config.fields import nearest
+    from lib.config.hints import nearest
 
     for pattern in patterns:
         hint = nearest(pattern, names) or "; see -m list"
@@ -247,7 +247,7 @@ def _show_problems(args: argparse.Namespace, problems: Iterable[Problem]) -> Non
 
 def test(args: argparse.Namespace) -> int:
     """Send one message by a channel, to an address, or by every way there is."""
-    from lib.config.fields import nearest
+    from lib.config.hints import nearest
 
     words = args.words
     if words and "@" in words[0]:

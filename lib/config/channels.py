@@ -18,10 +18,9 @@ from lib.config.fields import (
     CHANNEL_NAME,
     is_this_machine,
     many,
-    no_channel,
-    no_contact,
     url,
 )
+from lib.config.hints import no_channel, no_contact
 from lib.config.ini import VITAL
 from lib.config.options import CHANNEL, CHANNEL_WORD, SECRET_SUFFIXES
 from lib.config.secrets import read_secret, urls_in

@@ -12,6 +12,7 @@ from datetime import datetime, tzinfo
 from functools import cache
 from typing import Any, NamedTuple
 
+from lib.config.hints import nearest, shown
 from lib.core import schedule
 from lib.core.enums import JobFailureCountMinimumBeforeNotification
 from lib.core.jobs import (
@@ -722,62 +723,3 @@ def depends(value: str) -> tuple[Dependency, ...]:
             raise ValueError("expected names of jobs, such as ping gateway (warning)")
         found.append(Dependency(name, name != word))
     return tuple(found)
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest known word, or "".
-
-    A name has to be nearer if it neither begins with the same letter nor has the word
-    in it: ``redis`` is no misspelt ``disk``, nor ``server`` a misspelt ``every``, but
-    ``tpc`` is a misspelt ``tcp``, and ``header`` means ``expect_header``.
-    """
-    import difflib
-
-    names = list(known)
-    alike = [name for name in names if name[:1] == word[:1] or word in name]
-    matches = difflib.get_close_matches(word, names, n=1, cutoff=0.75)
-    matches += difflib.get_close_matches(word, alike, n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
-
-
-def no_channel(name: str, known: Iterable[str]) -> str:
-    """Return the sentence about a channel that does not exist."""
-    names = sorted(known)
-    hint = nearest(name, names)
-    if not hint and names:
-        hint = f"; the channels are {', '.join(names)}"
-    return f"there is no [channel {name}]{hint}"
-
-
-def no_contact(name: str, known: Iterable[str]) -> str:
-    """Return the sentence about a contact that is none; ``known``: the channels."""
-    return f"it is no mail address, and {no_channel(name, known)}"
-
-
-def is_secret_name(name: str) -> bool:
-    """Return whether an option of this name gives a secret, or says how to get it."""
-    base = re.sub("_(file|env|command)$", "", name)
-    # Headers may be those of a login, and what is sent its password.
-    if base in ("headers", "send", "dialog"):
-        return True
-    return base.startswith("pass") or base.endswith(("key", "secret", "token"))
-
-
-def shown(name: str, raw: str | None) -> str:
-    """Return a value as an error may show it: short, one line, no secret in it."""
-    if is_secret_name(name):
-        return "***"
-    words, *more = (raw or "").strip().split("\n")
-    before, _at, after = words.rpartition("@")
-    # user:password@host, also where the password holds a slash or the // is missing
-    if re.search("[:/]", re.sub("(?i)^mailto:", "", before)):
-        words = f"***@{after}"
-    words = words[:200]
-    # https://user:password, the host forgotten
-    words = re.sub(r"(//[^/:\[\s]*:)(?![0-9]+(/|$))[^/@\s]*(?=/|$)", r"\1***", words)
-    # If two lines ran together, the second one may be a password.
-    words = re.sub(r"(?i)(pass\w*|key)\s*[=:].*", r"\1=***", words)
-    words = words if words.isprintable() else repr(words)
-    if more:
-        words += " ..."
-    return words if len(words) <= 60 else f"{words[:57]}..."

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from lib.config.fields import shown
+from lib.config.hints import shown
 from lib.core.encoding import digest
 from lib.core.ini import IniFile, IniSection, OptionValue
 from lib.core.settings import Problem

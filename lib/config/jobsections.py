@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from lib.config.fields import nearest, shown
+from lib.config.hints import nearest, shown
 from lib.config.options import LAYOUT_OPTIONS, POLICY_OPTIONS
 from lib.config.targets import JOB, LayerError, Layers, TargetSection, typed
 from lib.core.ini import IniFile

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from lib.config.fields import is_this_machine, nearest
+from lib.config.fields import is_this_machine
+from lib.config.hints import nearest
 from lib.config.ini import VITAL
 from lib.config.options import BACKUP, EMAIL, secret_options
 from lib.config.secrets import find_secret

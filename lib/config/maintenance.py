@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from lib.config.fields import nearest, shown
+from lib.config.hints import nearest, shown
 from lib.config.options import MAINTENANCE, MAINTENANCE_WORD
 from lib.config.sections import read_section, title_of
 from lib.core.calendar import local_moment

@@ -32,7 +32,6 @@ from lib.config.fields import (
     link,
     many,
     metrics_file,
-    nearest,
     number,
     one_of,
     pending_limit,
@@ -41,7 +40,6 @@ from lib.config.fields import (
     secret,
     sender,
     server_name,
-    shown,
     switch,
     tags,
     text,
@@ -53,6 +51,7 @@ from lib.config.fields import (
     whole,
     window_start,
 )
+from lib.config.hints import nearest, shown
 from lib.core import schedule
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Severity
 from lib.core.jobs import DEFAULT_PENDING_LIMIT_S, MAX_TIMEOUT_S, FlappingRule

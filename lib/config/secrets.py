@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from lib.config.fields import shown
+from lib.config.hints import shown
 from lib.config.options import CHANNEL_WORD, SECRET_SUFFIXES
 from lib.core.ini import IniFile
 from lib.core.sanitize import secrets_in_headers, secrets_in_variables

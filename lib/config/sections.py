@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from lib.config import older
-from lib.config.fields import nearest
+from lib.config.hints import nearest
 from lib.config.ini import VITAL
 from lib.config.options import (
     CHANNEL_WORD,

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from lib.config.fields import nearest, shown
+from lib.config.hints import nearest, shown
 from lib.config.ini import Unreadable, decoded, file_content
 from lib.config.options import (
     DEFAULTS,

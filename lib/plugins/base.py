@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from lib.config import fields, options
+from lib.config import fields, hints, options
 from lib.core.enums import JobFailureNotificationFrequency, MessageKind
 from lib.core.ini import IniFile
 from lib.core.jobs import DEFAULT_TIMEOUT_S, FailureRule, FlappingRule
@@ -440,7 +440,7 @@ def contact_of(job: JobBase, to: str | Iterable[str] | None) -> tuple[str, ...]:
     """
     contact = read_contacts(to)
     for name in _unknown_channels(job, contact):
-        raise ValueError(fields.no_contact(name, _channels(job)))
+        raise ValueError(hints.no_contact(name, _channels(job)))
     return contact
 
 

@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from lib.config import fields
+from lib.config import fields, hints
 from lib.core.results import Value
 from lib.core.text import cut, first_line
 from lib.net import bulk
@@ -306,7 +306,7 @@ def why_not_program(word: str, path: Path | None, where: str = "") -> str:
     """Return why a program is not run, and what to do, or "" if it is."""
     if path is None:
         return (
-            f"there is no program {fields.shown('', word)} in PATH{where}; give its "
+            f"there is no program {hints.shown('', word)} in PATH{where}; give its "
             "whole path"
         )
     try:

@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 import msgspec
 from msgspec.structs import replace
 
-from lib.config.fields import nearest
+from lib.config.hints import nearest
 from lib.core import groups
 from lib.core.dependencies import (
     HELD_WORDS,

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from lib.config.fields import nearest
+from lib.config.hints import nearest
 from lib.config.targets import place_of_option
 from lib.core import policy
 from lib.core.dependencies import (

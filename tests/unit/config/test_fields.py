@@ -190,21 +190,3 @@ def test_what_is_taken_for_a_plain_url_would_not_be_refused(host, rest):
 )
 def test_what_is_no_mail_address_is_refused(address, approved):
     approved(failure(fields.addresses, address))
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "seen"),
-    [
-        ("pass", "geheim", "***"),
-        ("pass_command", "geheim", "***"),
-        ("key", "geheim", "***"),
-        ("url", "htp://u:geheim@a/", "***@a/"),
-        ("url", "mailto:a:geheim@b.example", "***@b.example"),
-        ("runbook", "mailto:ops@b.example x", "mailto:ops@b.example x"),
-        ("host", "a\x1b[31m", r"'a\x1b[31m'"),
-        ("host", "a" * 100, "a" * 57 + "..."),
-        ("host", None, ""),
-    ],
-)
-def test_a_wrong_value_is_shown_short_and_without_secrets(name, value, seen):
-    assert fields.shown(name, value) == seen
