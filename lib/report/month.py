@@ -377,7 +377,10 @@ def _lasted_words(outage: Outage, period: Period) -> str:
     if outage.began < period.edges[0]:
         words += " of this month"
     is_over = outage.ended is not None and outage.ended <= period.edges[-1]
-    return words if is_over else f"{words}, not over"
+    if is_over:
+        return words
+    # What came after a month that is over is in the report of the next one.
+    return f"{words}, not over by its end" if period.is_over else f"{words}, not over"
 
 
 def _told_words(one: Told) -> str:

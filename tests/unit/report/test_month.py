@@ -194,8 +194,11 @@ def test_of_old_results_the_slowest_is_known_to_five_minutes(october):
 def test_an_outage_that_goes_on_counts_in_both_months(tmp_path):
     record(tmp_path, there(31, 22), result(Status.FAILING))
     record(tmp_path, END + timedelta(hours=1), result(Status.FAILING))
-    (one,) = report(tmp_path).jobs[0].outages
+    october = report(tmp_path)
+    (one,) = october.jobs[0].outages
     assert (one.outage.seconds, one.outage.ended) == (7200, None)
+    (row,) = month.outage_rows(october, BERLIN)
+    assert row["lasted"] == "2 hours, not over by its end"
     now = END + timedelta(hours=1)
     november = month.period_of("2026-11", now, BERLIN)
     found = report(tmp_path, period=november)
