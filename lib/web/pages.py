@@ -16,6 +16,7 @@ import io
 import ipaddress
 import json
 import logging
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -76,6 +77,8 @@ PUBLIC = "/public"
 MAX_NETWORKS, MAX_NAMES = 1000, 20
 #: The bytes of an answer from which on it is not copied for each that asks.
 COPIED = 8192
+#: A host as a request names it, perhaps with a port; two such headers come as one.
+_HOST = re.compile(r"(\[[^\]\s,]+\]|[^][\s,:@/]+?)\.?(?::[0-9]*)?")
 MAX_QUERY, MAX_PATH, MAX_LOGIN = 2000, 1000, 1000
 
 HTML, TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
@@ -138,7 +141,7 @@ class Guard:
         is_public = bool(page.public) and environ.get("PATH_INFO") == PUBLIC
         if not (page.is_shown or is_public):
             raise _not_found("not found")
-        self._check_host(str(environ.get("HTTP_HOST", "")), settings)
+        self._check_host(environ, settings)
         if page.open or is_public:
             return ""
         network = network_of(str(environ.get("REMOTE_ADDR", "")))
@@ -159,10 +162,12 @@ class Guard:
         return user
 
     @staticmethod
-    def _check_host(given: str, settings: Settings) -> None:
+    def _check_host(environ: Mapping[str, Any], settings: Settings) -> None:
+        given = str(environ.get("HTTP_HOST", ""))
         if not given:
             raise Refused("400 Bad Request", "no Host is named")
-        if _host_of(given) not in hosts_of(settings):
+        named = {_host_of(given), *_host_of_target(environ)}
+        if not named <= hosts_of(settings):
             text = "this name is none of ours: add it to [page] hosts"
             raise Refused("421 Misdirected Request", text)
 
@@ -216,11 +221,16 @@ def hosts_of(settings: Settings) -> frozenset[str]:
 
 
 def _host_of(text: str) -> str:
-    """Return a host without its port, in small letters."""
-    text = text.strip().lower()
-    if text.startswith("["):
-        return text.partition("]")[0] + "]"
-    return text.partition(":")[0].rstrip(".")
+    """Return a host without its port, in small letters; "" if it is not just one."""
+    found = _HOST.fullmatch(text.strip().lower())
+    return found[1] if found else ""
+
+
+def _host_of_target(environ: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the host of a request for a whole URL, which counts before ``Host``."""
+    scheme, colon, rest = str(environ.get("REQUEST_URI", "")).partition("://")
+    if colon and "/" not in scheme:
+        yield _host_of(re.split("[/?#]", rest)[0])
 
 
 def _digest(token: str) -> bytes:

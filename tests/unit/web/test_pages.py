@@ -46,6 +46,8 @@ def basic(user, password):
 class Asked:
     """An application, asked as waitress does."""
 
+    uri = ""
+
     def __init__(self, given, now=NOW):
         self.settings = given
         self._app = pages.pages(lambda: self.settings, lambda: now)
@@ -54,6 +56,7 @@ class Asked:
         environ = {
             "REQUEST_METHOD": method,
             "PATH_INFO": path.encode().decode("latin-1"),
+            "REQUEST_URI": self.uri,
             "QUERY_STRING": query,
             "REMOTE_ADDR": "127.0.0.1",
             "HTTP_HOST": "localhost:5001",
@@ -182,6 +185,8 @@ def test_nothing_is_changed(asked, method):
         ("localhost.evil.example", 421),
         ("evil.example:localhost", 421),
         ("localhost@evil.example", 421),
+        ("localhost:5001, evil.example", 421),
+        ("[::1]:80, evil.example", 421),
     ],
 )
 def test_it_is_asked_by_a_name_of_ours_only(asked, host, status):
@@ -192,6 +197,22 @@ def test_it_is_asked_by_a_name_of_ours_only(asked, host, status):
     )
     asked.settings = replace(asked.settings, page=page)
     assert asked("/", host=host, x_forwarded_host="localhost")[0] == status
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://localhost:5001/", 200),
+        ("/?q=http://evil.example/", 200),
+        ("http://evil.example/", 421),
+        ("HTTP://evil.example?x", 421),
+        ("http://localhost@evil.example/", 421),
+        ("http:///", 421),
+    ],
+)
+def test_a_whole_url_names_a_host_of_ours_too(asked, target, status):
+    asked.uri = target
+    assert asked("/")[0] == status
 
 
 def test_the_public_page_and_nothing_else_needs_no_password(asked):
