@@ -95,6 +95,7 @@ def _snapshot(state: State, settings: Settings) -> Snapshot:
     from lib.core.jobs import OWN_KEY
     from lib.core.records import with_lost
     from lib.report.snapshot import Snapshot
+    from lib.storage.history import History
     from lib.storage.session import notes_of
     from lib.system.clock import utc_now
 
@@ -112,6 +113,7 @@ def _snapshot(state: State, settings: Settings) -> Snapshot:
         notes,
         taken.silences,
         notes_of(own).summaries if own else (),
+        history=tuple(History(settings.state, settings.zone).troubles(now)),
         announcements=taken.announcements,
     )
 
@@ -204,6 +206,7 @@ def history(args: argparse.Namespace) -> int:
         return WRONG_USE
     state, reader = state_of(settings), History(settings.state, zone)
     catalog = state.load_catalog()
+    _say_what_is_missing(reader, now)
     names = names_of(catalog, reader)
     keys, _unmatched = named(args.words, names)
     if len(keys) != 1:
@@ -261,8 +264,10 @@ def report(args: argparse.Namespace) -> int:
     state = state_of(settings)
     stored, catalog = state.load(), state.load_catalog()
     records = with_lost(stored.records, stored.lost, catalog)
+    past = History(settings.state, zone)
+    _say_what_is_missing(past, now)
     found = month.report(
-        History(settings.state, zone),
+        past,
         settings.state,
         {
             key: catalog[key].name if key in catalog else records[key].name
@@ -298,6 +303,12 @@ def report(args: argparse.Namespace) -> int:
         more = len(outages) - month.MAX_OUTAGES
         table.say(f"and {more:,} shorter ones; --json has all", sys.stdout)
     return code
+
+
+def _say_what_is_missing(reader: History, now: datetime) -> None:
+    """Say on stderr what is missing of the history."""
+    for text in reader.troubles(now):
+        print(f"checker: history: {text}", file=sys.stderr)
 
 
 def names_of(

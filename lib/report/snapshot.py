@@ -45,5 +45,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     series: Mapping[JobKey, tuple[Series, ...]] = MappingProxyType({})
     #: The last incidents, the latest first.
     incidents: tuple[Incident, ...] = ()
+    #: What is missing of the history, in words.
+    history: tuple[str, ...] = ()
     #: What is announced, in the order in which it is shown.
     announcements: tuple[Announcement, ...] = ()

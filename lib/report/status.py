@@ -170,6 +170,7 @@ def rows(snapshot: Snapshot) -> list[dict[str, Any]]:
         ("answer to peers", f"{answer.word}{because}"),
         ("last run", _last_run(run, now, time_text)),
         ("settings", _settings(settings, run, time_text)),
+        *(("history", text) for text in snapshot.history),
         *_skips(run, time_text),
         ("queued messages", _queued(records, time_text)),
         *_deferred(run, now, time_text),
@@ -315,6 +316,7 @@ def data(
         "peers": list(_peers_data(settings, records, catalog)),
         "summaries": list(_summaries_data(settings, snapshot.summaries, now)),
         "proofs": list(_proofs_data(settings, records, now)),
+        "history": list(snapshot.history),
         "state_bytes": state_bytes,
     }
 

@@ -16,13 +16,14 @@ import logging
 import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from lib.core.jobs import JobKey
+from lib.core.text import table_time
 from lib.storage.historyblocks import (
     BARS_KIND,
     CHANGES_KIND,
@@ -49,7 +50,13 @@ from lib.storage.historyfiles import (
     row_files,
     span_of,
 )
-from lib.storage.historynow import Summary, content_of, local_day, read_summary
+from lib.storage.historynow import (
+    Summary,
+    content_of,
+    local_day,
+    lost_changes,
+    read_summary,
+)
 from lib.storage.historyrows import (
     CODES,
     MAX_REASON,
@@ -64,7 +71,7 @@ from lib.storage.historyrows import (
     hash_of,
     share_of,
 )
-from lib.system.errors import NewerState
+from lib.system.errors import NewerState, trouble
 
 if TYPE_CHECKING:
     from lib.storage.historybuckets import Bucket
@@ -400,6 +407,21 @@ class History:
         """Return from when on there are rows; None: there are none."""
         names = row_files(listed(self.folder))
         return min((span_of(name)[0] for name in names), default=None)
+
+    def troubles(self, now: datetime) -> list[str]:
+        """Return what is missing of it, since when, and what to do; empty: nothing."""
+        try:
+            os.scandir(self.folder).close()
+        except FileNotFoundError:
+            # No run has written yet.
+            return []
+        except OSError as error:
+            return [f"nothing is shown: {trouble(self.folder, 'read it', error)}"]
+        lost_at = self._summary().changes_lost_at
+        if not lost_at:
+            return []
+        since = table_time(datetime.fromtimestamp(lost_at, UTC), self.zone, now)
+        return [f"since {since} {lost_changes(self.folder)}"]
 
     def size(self) -> int:
         """Return how many bytes its files have."""

@@ -32,10 +32,19 @@ from lib.storage.historyfiles import (
     OLD_CHANGES,
     POLICIES,
     listed,
+    old_changes,
     row_files,
     utc_hour,
 )
-from lib.storage.historynow import BEFORE, NOW, Counted, Summary, read_summary
+from lib.storage.historynow import (
+    BEFORE,
+    NOW,
+    SAID_FOR_S,
+    Counted,
+    Summary,
+    lost_changes,
+    read_summary,
+)
 from lib.storage.historyrows import Result, change_line, hash_of
 from lib.system.errors import NewerState, StateError, trouble
 from lib.system.files import open_to_write, replace_softly, sync_folder, write_whole
@@ -74,6 +83,7 @@ def _record(
     log = utc_hour(at) + LOG
     path = folder / log
     catch_up(folder, counted)
+    _note_lost_changes(folder, summary, at)
     if summary.log != log:
         _keep_before(folder, summary)
         summary.log, summary.names_at = log, -1
@@ -139,13 +149,44 @@ def _keep_policies(
     return [hashes[result.policy] for result in results]
 
 
+def _note_lost_changes(folder: Path, summary: Summary, at: float) -> None:
+    """Note that changes of status are gone which a run had written; say it once."""
+    size = _size_of(folder / CHANGES)
+    if _are_changes_lost(folder, summary, size):
+        if not summary.changes_lost_at:
+            summary.changes_lost_at = at
+            logger.warning("%s", lost_changes(folder))
+    elif size > summary.changes_bytes or at > summary.changes_lost_at + SAID_FOR_S:
+        # They were put back, or everybody has read it.
+        summary.changes_lost_at = 0.0
+
+
+def _are_changes_lost(folder: Path, summary: Summary, size: int) -> bool:
+    if size and size >= summary.changes_bytes:
+        return False
+    asides = old_changes(listed(folder))
+    if size < summary.changes_bytes:
+        # A run that was killed may just have set them aside.
+        return not any(name.endswith(LOG) for name in asides)
+    return not asides and (folder / BARS).exists()
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def catch_up(folder: Path, counted: Counted) -> None:
     """Take the runs that now.bin does not sum up.
 
     It was lost, or the run was killed before it was written.
     """
     summary = counted.summary
-    logs = [name for name in row_files(listed(folder)) if name.endswith(LOG)]
+    # Where they cannot be listed, nothing is counted as if there were none.
+    names = sorted(os.listdir(folder))
+    logs = [name for name in row_files(names) if name.endswith(LOG)]
     sizes = {name: (folder / name).stat().st_size for name in logs}
     ends, is_new = summary.ends, not summary.log
     summary.ends = sizes
@@ -189,6 +230,7 @@ def _save(folder: Path, counted: Counted) -> None:
     if counted.bars:
         days = [bars_block(day, bars) for day, bars in counted.bars]
         _append(folder / BARS, b"".join(days), sync=True)
+    counted.summary.changes_bytes = _size_of(folder / CHANGES)
     replace_softly(folder / NOW, _now_block(counted.summary))
 
 

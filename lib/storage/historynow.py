@@ -18,6 +18,7 @@ import msgspec
 from lib.core.jobs import JobKey
 from lib.core.text import in_zone
 from lib.storage.historyblocks import NOW_KIND, blocks, payload_of
+from lib.storage.historyfiles import CHANGES
 from lib.storage.historyrows import (
     CODES,
     NOTHING,
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 NOW, BEFORE = "now.bin", "before.bin"
 FORGET_AFTER_S = 14 * 86_400.0
+#: For how long it is said that something was lost.
+SAID_FOR_S = 14 * 86_400.0
 
 
 def content_of(path: Path) -> bytes:
@@ -106,6 +109,9 @@ class Summary(msgspec.Struct):
     today: str = ""
     jobs: dict[str, Latest] = {}
     policies: list[str] = []
+    #: How long changes.log is, and when a run found that it had become shorter.
+    changes_bytes: int = 0
+    changes_lost_at: float = 0.0
 
 
 def read_summary(folder: Path) -> Summary:
@@ -133,6 +139,14 @@ def _summary_in(content: bytes) -> Summary | None:
             except msgspec.MsgspecError:
                 return None
     return None
+
+
+def lost_changes(folder: Path) -> str:
+    """Return in words that changes of status were lost, and what to do."""
+    return (
+        f"{folder / CHANGES} is shorter than it was: changes of status are missing in "
+        "outages, incidents and -m history; put it back from a backup"
+    )
 
 
 def local_day(moment: float, zone: tzinfo | None) -> str:

@@ -142,3 +142,37 @@ def test_one_format_of_a_month_that_exists_is_asked_for(instance):
     assert both.err == "checker: give one of --json, --csv and --html\n"
     wrong = instance.run("-m", "report", "--month", "2026-13")
     assert wrong.code == 2 and "expected a month" in wrong.err
+
+
+# What is missing.
+
+
+def test_what_is_missing_of_the_history_is_said_wherever_it_is_shown(tmp_path):
+    page = tmp_path / "page"
+    page.mkdir()
+    there = Instance(tmp_path, f"{SETTINGS}\n[page]\nwrite = {page}\n")
+    there.cron()
+    changes = tmp_path / "state" / "history" / "changes.log"
+    changes.write_bytes(b"")
+    (page / "index.html").unlink()
+    ran = there.cron("minute", "-v")
+    assert (ran.code, ran.out + ran.err) == (0, "")
+    said = f"{changes} is shorter than it was: changes of status are missing"
+    assert said in (there.state / "checker.log").read_text()
+    status = there.run("-m", "status").out
+    assert [line for line in status.splitlines() if line.startswith("history ")]
+    (text,) = there.run("-m", "status", "--json").json()["history"]
+    assert text.startswith("since ") and said in text
+    for words in (("history", "disk gone"), ("report",), ("report", "--csv")):
+        assert there.run("-m", *words).err == f"checker: history: {text}\n"
+    assert said in (page / "index.html").read_text()
+
+
+def test_a_history_that_cannot_be_read_is_said_where_bars_are_unknown(tmp_path):
+    there = Instance(tmp_path, SETTINGS)
+    folder = tmp_path / "state" / "history"
+    folder.write_text("not a folder")
+    there.cron("minute", "-v")
+    (text,) = there.run("-m", "status", "--json").json()["history"]
+    assert text.startswith(f"nothing is shown: {folder}: cannot read it: Not a dir")
+    assert "move it away" in (there.state / "checker.log").read_text()

@@ -615,6 +615,55 @@ def test_a_lost_summary_is_made_anew(tmp_path):
     assert len(everything(tmp_path, OTHER)) == 1
 
 
+@pytest.mark.parametrize("how", ["emptied", "deleted", "cut"])
+def test_lost_changes_are_said_once_and_shown_until_they_are_put_back(
+    tmp_path, caplog, how
+):
+    for minute, status in enumerate([Status.OK, Status.FAILING, Status.OK]):
+        record(tmp_path, NOON + 60 * minute, result(status))
+    path, history = tmp_path / "history" / "changes.log", History(tmp_path, UTC)
+    whole, now = path.read_bytes(), datetime.fromtimestamp(NOON, UTC)
+    assert not history.troubles(now) and not caplog.messages
+    if how == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(whole[: 90 if how == "cut" else 0])
+    for minute in (4, 5, 6):
+        record(tmp_path, NOON + 60 * minute)
+    record(tmp_path, NOON + 7 * 60, result(Status.FAILING))
+    (line,) = caplog.messages
+    assert f"{path} is shorter than it was: changes of status are missing" in line
+    assert history.troubles(now) == [f"since 2026-11-22 12:04 {line}"]
+    path.write_bytes(whole + path.read_bytes())
+    record(tmp_path, NOON + 8 * 60)
+    assert not history.troubles(now) and len(caplog.messages) == 1
+    assert len(history.changes()) == 5
+
+
+def test_changes_that_are_lost_with_the_summary_are_missed_too(tmp_path):
+    for day in range(3):
+        record(tmp_path, NOON + 86_400 * day)
+    for name in ("changes.log", "now.bin", "before.bin"):
+        (tmp_path / "history" / name).unlink()
+    record(tmp_path, NOON + 86_400 * 2 + 60)
+    (line,) = History(tmp_path, UTC).troubles(datetime.fromtimestamp(NOON, UTC))
+    assert line.startswith("since 2026-11-24 12:01 ")
+
+
+def test_a_history_that_cannot_be_read_is_said(tmp_path, caplog):
+    now = datetime.fromtimestamp(NOON, UTC)
+    assert History(tmp_path, UTC).troubles(now) == []
+    # Root may read what others may not; what is no folder nobody can.
+    (tmp_path / "history").write_text("not a folder")
+    assert History(tmp_path, UTC).troubles(now) == [
+        f"nothing is shown: {tmp_path / 'history'}: cannot read it: Not a directory; "
+        "something else is in its place, move it away"
+    ]
+    record(tmp_path, NOON)
+    (line,) = caplog.messages
+    assert "something else is in its place" in line and "the run goes on" in line
+
+
 @pytest.mark.fault("C14", "an older copy of a log is put back")
 def test_an_older_copy_that_was_put_back_is_read_on(tmp_path):
     record(tmp_path, NOON, result(), result(key=OTHER))
