@@ -166,7 +166,11 @@ def validate(args: argparse.Namespace) -> int:
         *_unusable_templates(settings),
     )
     in_files = in_order(sections, settings.ini.names)
-    problems = (*in_files, *adhoc.problems_of(settings, loaded))
+    problems = (
+        *in_files,
+        *adhoc.problems_of(settings, loaded),
+        *_history_not_written(settings),
+    )
     problems = tuple(problem for problem in problems if not problem.note)
     if problems or args.json:
         _show_problems(args, problems)
@@ -198,6 +202,16 @@ def _unusable_templates(settings: Settings) -> Iterable[Problem]:
     where = settings.ini.where("page", "templates")
     for line in trouble_with_templates(settings, utc_now()):
         yield Problem(f"templates: {line}", where, "page")
+
+
+def _history_not_written(settings: Settings) -> Iterable[Problem]:
+    """Yield since when no run adds to the history, and why."""
+    from lib.storage.history import History
+    from lib.system.clock import utc_now
+
+    why = History(settings.state, settings.zone).not_written(utc_now())
+    if why:
+        yield Problem(f"history: {why}")
 
 
 def _unusable_tokens(settings: Settings) -> Iterable[Problem]:

@@ -51,6 +51,7 @@ from lib.storage.historyfiles import (
     span_of,
 )
 from lib.storage.historynow import (
+    NOW,
     Summary,
     content_of,
     local_day,
@@ -417,11 +418,27 @@ class History:
             return []
         except OSError as error:
             return [f"nothing is shown: {trouble(self.folder, 'read it', error)}"]
+        if why := self.not_written(now):
+            return [why]
         lost_at = self._summary().changes_lost_at
         if not lost_at:
             return []
         since = table_time(datetime.fromtimestamp(lost_at, UTC), self.zone, now)
         return [f"since {since} {lost_changes(self.folder)}"]
+
+    def not_written(self, now: datetime) -> str:
+        """Return since when no run adds to it, why, and what to do; empty: runs do."""
+        logs = [name for name in row_files(listed(self.folder)) if name.endswith(LOG)]
+        try:
+            ends = read_summary(self.folder).ends
+            for name in logs:
+                _refuse_newer(self.folder / name, ends.get(name, 0))
+        except NewerState as error:
+            written_at = max(_written_at(self.folder / name) for name in (NOW, *logs))
+            when = datetime.fromtimestamp(written_at, UTC)
+            since = table_time(when, self.zone, now)
+            return f"nothing is added since {since}: {error}"
+        return ""
 
     def size(self) -> int:
         """Return how many bytes its files have."""
@@ -506,6 +523,22 @@ class History:
         from lib.storage.historycolumns import ColumnFile
 
         return ColumnFile(path)
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _refuse_newer(path: Path, start: int) -> None:
+    """Raise NewerState, which names the file, if a newer Checker wrote on there."""
+    try:
+        for _block in blocks(content_of(path), start):
+            pass
+    except NewerState as error:
+        raise NewerState(f"{path}: {error}") from error
 
 
 def packed_changes(content: bytes) -> bytes:

@@ -145,6 +145,12 @@ def test_history_of_a_newer_version_is_said(tmp_path):
         f"checker: {now}: it was written by a newer Checker (format 2, this one knows "
         "1); upgrade this one, or move the file away\n"
     )
+    (problem,) = [
+        one
+        for one in instance.run("-m", "validate", "--json").json()
+        if one["text"].startswith("history: ")
+    ]
+    assert f": {now}: it was written by a newer Checker" in problem["text"]
 
 
 def test_a_replay_writes_nothing(instance):

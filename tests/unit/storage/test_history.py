@@ -724,8 +724,16 @@ def test_a_history_of_a_newer_checker_is_not_written_which_is_an_error(
         "newer Checker (format 2, this one knows 1); upgrade this one, or move the "
         "file away"
     )
+    for one in path.parent.iterdir():
+        os.utime(one, (NOON, NOON))
+    now, told = datetime.fromtimestamp(NOON, UTC), History(tmp_path, UTC).not_written
+    assert told(now).startswith(
+        f"nothing is added since 2026-11-22 12:00: {path}: it was written by a newer"
+    )
+    assert History(tmp_path, UTC).troubles(now) == [told(now)]
     path.unlink()
     record(tmp_path, NOON + 180)
+    assert told(now) == ""
     assert NOON + 180 in [row.at for row in everything(tmp_path)]
 
 
