@@ -27,6 +27,7 @@ from lib.core.text import table_time
 from lib.storage.historyblocks import (
     BARS_KIND,
     CHANGES_KIND,
+    HEADER_BYTES,
     Block,
     RunLog,
     bars_block,
@@ -98,6 +99,8 @@ __all__ = (
 logger = logging.getLogger(__name__)
 
 _DAY_S = 86_400
+#: The first of January 1970, as dates count days.
+_EPOCH = date(1970, 1, 1).toordinal()
 #: The result that stands at a moment is most often one of so shortly before.
 _SHORTLY_S = 900.0
 #: So many files are kept of which job after job is asked what stood at a moment.
@@ -420,11 +423,40 @@ class History:
             return [f"nothing is shown: {trouble(self.folder, 'read it', error)}"]
         if why := self.not_written(now):
             return [why]
-        lost_at = self._summary().changes_lost_at
-        if not lost_at:
+        found, lost_at = self._lost_days(now), self._summary().changes_lost_at
+        if lost_at:
+            since = table_time(datetime.fromtimestamp(lost_at, UTC), self.zone, now)
+            found.append(f"since {since} {lost_changes(self.folder)}")
+        return found
+
+    def _lost_days(self, now: datetime) -> list[str]:
+        """Return in words of which days bars.log has lost the time, if of any."""
+        content = content_of(self.folder / BARS)
+        today = self._summary().today or local_day(now.timestamp(), self.zone)
+        try:
+            whole = [one for one in blocks(content) if one.kind == BARS_KIND]
+        except NewerState as error:
+            return [f"{self.folder / BARS}: {error}"]
+        is_whole = sum(HEADER_BYTES + one.length for one in whole) == len(content)
+        if content and is_whole:
             return []
-        since = table_time(datetime.fromtimestamp(lost_at, UTC), self.zone, now)
-        return [f"since {since} {lost_changes(self.folder)}"]
+        row_days = self._row_days()
+        # The first day of all may have been another one where people live.
+        days = sorted({*row_days, *self._bucket_days(row_days)})[1:]
+        dates = [date.fromordinal(_EPOCH + day) for day in days]
+        known = {one.names_at for one in whole}
+        lost = [
+            day.isoformat()
+            for day in dates
+            if day.isoformat() < today and day.toordinal() not in known
+        ]
+        if not lost:
+            return []
+        which = lost[0] if len(lost) == 1 else f"{len(lost)} days from {lost[0]} on"
+        return [
+            f"{self.folder / BARS} is damaged: the time of {which} counts as unknown "
+            "in uptimes, bars and the lengths of outages; put it back from a backup"
+        ]
 
     def not_written(self, now: datetime) -> str:
         """Return since when no run adds to it, why, and what to do; empty: runs do."""

@@ -650,6 +650,29 @@ def test_changes_that_are_lost_with_the_summary_are_missed_too(tmp_path):
     assert line.startswith("since 2026-11-24 12:01 ")
 
 
+@pytest.mark.fault("C14", "the time of days is damaged or gone")
+@pytest.mark.parametrize("how", ["x", "gone", "flipped", "cut off and repeated"])
+def test_lost_time_of_days_is_said(tmp_path, how):
+    for day in range(5):
+        record(tmp_path, NOON + 86_400 * day)
+    path, history = tmp_path / "history" / "bars.log", History(tmp_path, UTC)
+    now = datetime.fromtimestamp(NOON + 86_400 * 4, UTC)
+    assert history.troubles(now) == []
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = {"x": b"x", "gone": b"", "flipped": bytes(content)}
+    path.write_bytes(damaged.get(how, path.read_bytes()[:-9] + path.read_bytes()))
+    if how == "gone":
+        path.unlink()
+    which = {"flipped": "2026-11-24"}.get(how, "3 days from 2026-11-23 on")
+    expected = f"{path} is damaged: the time of {which} counts as unknown"
+    found = history.troubles(now)
+    if how == "cut off and repeated":
+        assert found == []
+    else:
+        assert [line.partition(" in uptimes")[0] for line in found] == [expected]
+
+
 def test_a_history_that_cannot_be_read_is_said(tmp_path, caplog):
     now = datetime.fromtimestamp(NOON, UTC)
     assert History(tmp_path, UTC).troubles(now) == []
