@@ -664,10 +664,12 @@ def _large_graph(series: Series, value: Value | None) -> LargeGraph:
 def _days(
     days: Mapping[str, Share], names: Iterable[str]
 ) -> Iterator[tuple[str, str, str, str]]:
-    """Yield each day that was not OK: uptime, time failing, time left out."""
+    """Yield each day that was not OK all along: uptime, time failing, time left out."""
     for name in reversed([*names]):
         share = days.get(name)
-        if share is None or graphs.letter_of(share) == "o":
+        if share is None:
+            continue
+        if graphs.letter_of(share) == "o" and share.left_out < 1:
             continue
         yield (
             name,

@@ -20,7 +20,9 @@ from lib.report import page
 from lib.report.owntemplates import plain
 from lib.report.page import JobStory, Look, link_of, overview
 from lib.report.snapshot import Snapshot
+from lib.storage.history import Share
 from tests.support.snapshots import (
+    DAY,
     HOSTILE,
     NOON,
     Recorder,
@@ -234,6 +236,20 @@ def test_a_job_page_has_its_graphs_thresholds_days_and_uptimes():
     assert "24 hours 100 %" in words and "90 days 99.9 %" in words
     assert "2026-08-25 95.83 % 1 hour" in words
     assert any(attrs.get("class") == "f" for attrs in read.all("path"))
+
+
+def test_a_day_of_which_something_is_left_out_was_not_ok_throughout():
+    one = snapshot(1)
+    (key,) = one.catalog
+    days = {
+        "2026-11-18": Share(ok=DAY),
+        "2026-11-19": Share(ok=300.0, nothing=DAY - 300.0),
+        "2026-11-20": Share(ok=DAY - 3600.0, maintenance=3600.0),
+    }
+    text = page.job_page(replace(one, days={key: days}), key, JobStory())
+    words = Read(text).text
+    assert "2026-11-20 100 % – 1 hour 2026-11-19 100 % – 23 hours 55 minutes" in words
+    assert "2026-11-18" not in words
 
 
 def test_the_public_sees_chosen_tags_without_hosts_reasons_or_contacts():
