@@ -23,6 +23,7 @@ from lib.core.jobs import Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
+from lib.core.sanitize import quoted
 from lib.core.text import (
     TimeText,
     counted,
@@ -654,7 +655,7 @@ def _mail_sentence(
     what = f"{_KIND_WORDS[mail.kind]} to {mail.to}"
     if code is Event.FAILED and mail.attempts:
         what = f"attempt {mail.attempts} to send {what}"
-    return f"{what} {_delivery_words(code, mail, time_text)}: {mail.subject!r}"
+    return f"{what} {_delivery_words(code, mail, time_text)}: {quoted(mail.subject)}"
 
 
 def _delivery_words(
@@ -678,11 +679,10 @@ def _delivery_words(
     if code is Event.DEFERRED:
         return f"is deferred: {mail.why or 'not sent in this run'}"
     if code is Event.MERGED:
-        return f"was not sent in time and is merged into {mail.into_subject!r}"
+        return f"was not sent in time and is merged into {quoted(mail.into_subject)}"
     if code is Event.BUNDLED:
-        return (
-            f"was {DELIVERED[mail.into_delivery]} in the bundle {mail.into_subject!r}"
-        )
+        bundle = f"the bundle {quoted(mail.into_subject)}"
+        return f"was {DELIVERED[mail.into_delivery]} in {bundle}"
     if code is Event.LOGGED:
         return f"was {NOT_MAILED}"
     if code is Event.SKIPPED:
@@ -703,7 +703,7 @@ def _state_sentence(
         return f"its state file is readable again{_queued_mails(details)}"
     if code is Event.JOB_RENAMED:
         mails = _queued_mails(details)
-        return f"it was {details.what!r} before, and keeps that record{mails}"
+        return f"it was {quoted(details.what)} before, and keeps that record{mails}"
     at = details.unseen_since
     since = f" since {time_text(at)}" if at else ""
     if code is Event.JOB_GONE and not at:

@@ -20,6 +20,7 @@ from lib.core.hours import NO_WINDOWS, Windows
 from lib.core.messages import Bundle, Deferral, DeferredMessage, Message
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record
+from lib.core.sanitize import quoted
 from lib.core.text import TimeText, counted, first_line, some_of
 
 #: The most deferred messages that are listed, the oldest first.
@@ -221,4 +222,6 @@ def line(message: DeferredMessage, time_text: TimeText) -> str:
     """Return a deferred message as a line: its subject, to whom, since when, why."""
     why = words(message.why, time_text) or "the next run sends it"
     to = f" to {some_of(message.to, 3)}" if message.to else ""
-    return f"{message.subject!r}{to}, queued since {time_text(message.since)}: {why}"
+    return (
+        f"{quoted(message.subject)}{to}, queued since {time_text(message.since)}: {why}"
+    )

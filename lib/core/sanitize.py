@@ -88,6 +88,11 @@ def harmless(text: str) -> str:
     return "".join(_escaped(char) if _is_control(char) else char for char in text)
 
 
+def quoted(text: str) -> str:
+    """Return text of others in quotes: as it is, but for control characters."""
+    return f"'{harmless(text)}'"
+
+
 def printable(text: str, length: int) -> str:
     """Return text from outside as one printable line, cut at ``length`` characters."""
     start = text[: 4 * length]

@@ -23,6 +23,7 @@ from lib.core.jobs import CatalogEntry, JobKey, is_named
 from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record
+from lib.core.sanitize import quoted
 from lib.core.text import (
     TimeText,
     counted,
@@ -331,7 +332,7 @@ def _queued(message: Message, story: Story, now: datetime, time_text: TimeText) 
     why = deferral.words(deferral_reason, time_text) or "the next run sends it"
     return (
         f"Queued for {', '.join(message.to)} since {time_text(message.born_at)}: "
-        f"{first_line(message.subject)!r}; {why.rstrip('.')}."
+        f"{quoted(first_line(message.subject))}; {why.rstrip('.')}."
     )
 
 

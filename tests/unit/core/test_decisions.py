@@ -14,6 +14,7 @@ from lib.core.decisions import (
     Entry,
     Event,
     JobDetails,
+    MailDetails,
     People,
     RequestDetails,
     sentence,
@@ -378,6 +379,16 @@ def test_a_line_stays_one_line_and_orders_no_terminal(nasty):
     assert line.count("\t") == 4
     assert line.replace("\t", "").isprintable()
     assert from_line(line) is not None
+
+
+@pytest.mark.parametrize("code", [Event.QUEUED, Event.MERGED, Event.BUNDLED])
+def test_a_sentence_quotes_a_subject_as_it_is(code):
+    subject, shown = '"q" \'é\\n\x1b', "'\"q\" 'é\\n\\x1b'"
+    mail = MailDetails(
+        "1", MessageKind.ALERT, People(OPS), subject, into_subject=subject
+    )
+    words = sentence(Entry(NOON, KEY, NAME, code, mail), in_utc)
+    assert words.count(shown) == (1 if code is Event.QUEUED else 2)
 
 
 def test_no_secret_is_in_a_line():
