@@ -469,6 +469,20 @@ def test_a_removed_job_has_no_page_no_link_and_a_history(asked):
     assert asked.json("/api/v1/jobs/a")[0] == 404
 
 
+def test_the_description_of_the_api_has_each_refusal(asked):
+    paths = json.loads(api.openapi())["paths"]
+    refused = {
+        asked("/metrics", host="")[0],
+        asked("/metrics", host="evil.example")[0],
+        asked("/metrics", method="POST")[0],
+        asked("/metrics", authorization="")[0],
+        Asked(replace(asked.settings, state=asked.settings.state / "x"))("/metrics")[0],
+    }
+    assert refused == {400, 401, 405, 421, 503}
+    for path, methods in paths.items():
+        assert refused <= set(map(int, methods["get"]["responses"])), path
+
+
 def test_history_is_asked_for_by_times(asked):
     since = quote((NOON - timedelta(minutes=1)).isoformat())
     data = asked.json("/api/v1/history", f"job=a&since={since}")[1]
