@@ -128,7 +128,7 @@ def _incident(incident: Incident) -> dict[str, Any]:
         "began_at": incident.began_at,
         "began_before": incident.began_before,
         "ended_at": incident.ended_at,
-        "status": incident.status.value,
+        "status": incident.shown_status,
         "reason": incident.reason,
         "held": incident.held,
         "messages": [

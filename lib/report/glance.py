@@ -35,7 +35,6 @@ from lib.report.rows import (
     held_row,
     notified_words,
     status_of,
-    status_words,
 )
 from lib.report.uptime import left_out_words, percent_words
 from lib.storage import auditlog
@@ -312,7 +311,7 @@ def _row(
         look = Look()
     held = silences.holding_record(record, name, tags, now) if silences else None
     reason = first_line(record.last_reason)
-    is_fine = status not in (Status.FAILING, Status.UNKNOWN, Status.WARNING)
+    is_fine = record.status is Status.OK or status == DISABLED
     since = record.pending_since if is_fine else record.since
     value, shares = look.value, (look.day, look.week, look.month)
     line = sparkline(look.numbers, ascii_only=ascii_only)
@@ -342,7 +341,7 @@ def _row(
         },
         "last_24h": look.numbers,
         WORDS: {
-            "status": status_words(record, status),
+            "status": status,
             "since": time_text(since) if since else "",
             "24h": percent_words(look.day.uptime),
             "7d": percent_words(look.week.uptime),

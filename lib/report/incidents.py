@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from lib.core import decisions
 from lib.core.decisions import Entry, Event, MailDetails
-from lib.core.enums import DeliveryResult, Status
+from lib.core.enums import Decision, DeliveryResult, Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record
 from lib.core.text import TimeText, utc
@@ -52,6 +52,13 @@ class Incident(msgspec.Struct, frozen=True):
     #: It began before what is on record.
     began_before: bool = False
     sendings: tuple[Sending, ...] = ()
+    #: What was in the way, unreachable or blind, as long as none of it was judged.
+    in_the_way: str = ""
+
+    @property
+    def shown_status(self) -> str:
+        """Return its status as all reports show it: also unreachable or blind."""
+        return self.in_the_way or self.status.value
 
 
 def incidents(
@@ -97,10 +104,17 @@ def _continued(known: Incident | None, change: Change, at: datetime) -> Incident
             change.reason,
             change.code,
             began_before,
+            in_the_way=_in_the_way(change.code),
         )
+    if not _in_the_way(change.code):
+        known = replace(known, in_the_way="")
     if BAD.index(change.status) <= BAD.index(known.status):
         return known
     return replace(known, status=change.status, reason=change.reason or known.reason)
+
+
+def _in_the_way(code: str) -> str:
+    return code if code and Decision(code).is_about_the_way else ""
 
 
 def _of_record(record: Record) -> Incident:
@@ -108,7 +122,15 @@ def _of_record(record: Record) -> Incident:
     # As history has it, in milliseconds: an incident is the same before and after.
     began_at = utc(round(first_bad_at.timestamp() * 1000) / 1000)
     held = record.held.value if record.held else ""
-    return Incident(record.key, began_at, None, record.status, record.last_reason, held)
+    return Incident(
+        record.key,
+        began_at,
+        None,
+        record.status,
+        record.last_reason,
+        held,
+        in_the_way=_in_the_way(held),
+    )
 
 
 def with_sendings(

@@ -63,7 +63,6 @@ from lib.report.rows import (
     details_of,
     notified_words,
     status_of,
-    status_words,
 )
 from lib.report.snapshot import Snapshot
 from lib.storage.history import Row, Share, share_of
@@ -330,7 +329,8 @@ def public(snapshot: Snapshot, look: Look = PLAIN) -> str:
         worst=worst if worst in NOT_OK else "o",
         groups=groups,
         incidents=[
-            incident_line(one, snapshot)._replace(
+            # Nor is it said that something is in the way.
+            incident_line(replace(one, in_the_way=""), snapshot)._replace(
                 name=shown[one.key].name, link="", reason="", held="", sendings=()
             )
             for one in incidents
@@ -455,9 +455,8 @@ def _status(record: Record, known: CatalogEntry | None) -> tuple[str, str, str]:
     if known is not None and not known.enabled:
         return DISABLED, DISABLED, "n"
     code = status_of(record, known is not None and known.judged)
-    words = status_words(record, code)
-    letter = _LETTERS_OF_CODES.get(words, LEFT_OUT)
-    return code, "OK" if code == "ok" else words.replace("_", " "), letter
+    letter = _LETTERS_OF_CODES.get(code, LEFT_OUT)
+    return code, "OK" if code == "ok" else code.replace("_", " "), letter
 
 
 def _held(snapshot: Snapshot, key: JobKey) -> Held | None:
@@ -549,8 +548,8 @@ def incident_line(incident: Incident, snapshot: Snapshot) -> IncidentLine:
     return IncidentLine(
         harmless(name or str(key)),
         link_of(key) if has_page(snapshot, key) else "",
-        LETTERS[incident.status],
-        str(incident.status),
+        _LETTERS_OF_CODES[incident.shown_status],
+        incident.shown_status,
         when,
         _text(incident.reason, MAX_LINE),
         f"alerts held back: {held}" if held else "",

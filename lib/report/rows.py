@@ -116,6 +116,8 @@ _FIRST = (
     Decision.UNREACHABLE,
     Decision.BLIND,
 )
+#: What counts as failing: also what could not be judged.
+_DOWN = (Status.FAILING, Status.UNKNOWN, Decision.UNREACHABLE, Decision.BLIND)
 
 
 def listed(
@@ -123,21 +125,16 @@ def listed(
 ) -> list[dict[str, Any]]:
     """Return rows of jobs as they are listed: failing first, then unknown, warnings.
 
-    With ``failing`` only those that are failing or unknown, with ``tags`` only those
-    that have all of them.
+    With ``failing`` only those that are failing, unknown or could not be judged, with
+    ``tags`` only those that have all of them.
     """
     order = {status.value: number for number, status in enumerate(_FIRST)}
     wanted = [
         row
         for row in rows
-        if set(tags) <= set(row["tags"])
-        and (not failing or row["status"] in (Status.FAILING, Status.UNKNOWN))
+        if set(tags) <= set(row["tags"]) and (not failing or row["status"] in _DOWN)
     ]
-    return sorted(wanted, key=lambda row: order.get(_shown_status(row), len(order)))
-
-
-def _shown_status(row: Mapping[str, Any]) -> str:
-    return str(row.get(WORDS, {}).get("status", row["status"]))
+    return sorted(wanted, key=lambda row: order.get(row["status"], len(order)))
 
 
 def result_rows(reports: Iterable[JobReport]) -> list[dict[str, Any]]:
@@ -360,7 +357,12 @@ def _queued_words(
 
 
 def status_of(record: Record, was_judged: bool) -> str:
-    """Return the code for a job: its status, pending, not set up or not run yet."""
+    """Return the code for a job: its status, pending, not set up or not run yet.
+
+    Unreachable or blind if it could not be judged.
+    """
+    if record.held is not None and record.is_out_of_reach:
+        return record.held.value
     if record.status is not Status.OK:
         return record.status.value
     if record.pending:
@@ -434,7 +436,7 @@ def _job_row(
             "last_run": time_text(ran_at) if ran_at else "",
             "next_check": time_text(next_at) if next_at else "",
             "notify": policy_words(job.policy),
-            "status": status_words(record, status) if job.enabled else status,
+            "status": status,
             "notified": notified_words(record),
             "details": "; ".join(filter(None, (words, details, note))),
         },

@@ -45,6 +45,7 @@ COLUMNS = ("item", "value")
 #: How many round-trip mails are shown, the last first.
 MAX_PROOFS = 10
 _BAD = (Status.FAILING, Status.UNKNOWN, Status.WARNING)
+_IN_THE_WAY = (Decision.UNREACHABLE, Decision.BLIND)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 #: How many jobs that are not OK are shown; Checker's own state comes below them.
 MAX_DOWN = 20
@@ -114,7 +115,7 @@ def down_rows(
         {
             "job": record.name or str(record.key),
             "key": str(record.key),
-            "status": record.status.value,
+            "status": status_words(record, record.status),
             "since": record.since,
             "failures": record.failures,
             "reason": first_line(record.last_reason),
@@ -259,7 +260,7 @@ def data(
     records, catalog = snapshot.records, snapshot.catalog
     bad = bad_records(records, catalog)
     answer = health.assess(health.inputs_of(run), settings, now)
-    counts = Counter(record.status for record in bad)
+    counts = Counter(status_words(record, record.status) for record in bad)
     in_use = settings.last_usable
     return {
         "at": now,
@@ -273,7 +274,7 @@ def data(
         ),
         "jobs": {
             "total": len(counted_jobs(catalog, records)),
-            **{status.value: counts[status] for status in _BAD},
+            **{code.value: counts[code.value] for code in (*_BAD, *_IN_THE_WAY)},
             "disabled": sum(not job.enabled for job in catalog.values()),
         },
         "listed": list(listed),

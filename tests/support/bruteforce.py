@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 #: What the time of a result is counted as when alerts were held back for one of these.
+IN_THE_WAY = ("unreachable", "blind")
 CODES_THAT_COUNT = ("maintenance", "unreachable", "blind")
 UP, BAD = ("ok", "warning"), ("warning", "unknown", "failing")
 DAY_MS = 86_400_000
@@ -47,6 +48,13 @@ class Trouble(NamedTuple):
     status: str
     reason: str
     code: str
+    #: Unreachable or blind, if none of it was judged.
+    in_the_way: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Return its status as it is shown."""
+        return self.in_the_way or self.status
 
 
 class BruteForce:
@@ -162,11 +170,21 @@ class BruteForce:
         under_way: Trouble | None = None
         for one in self.rows(job):
             if under_way is None and one.status in BAD:
-                under_way = Trouble(job, one.at, None, one.status, one.reason, one.code)
+                under_way = Trouble(
+                    job,
+                    one.at,
+                    None,
+                    one.status,
+                    one.reason,
+                    one.code,
+                    one.code if one.code in IN_THE_WAY else "",
+                )
             elif under_way is not None and one.status == "ok":
                 found.append(under_way._replace(ended=one.at))
                 under_way = None
             elif under_way is not None and one.status in BAD:
+                if one.code not in IN_THE_WAY:
+                    under_way = under_way._replace(in_the_way="")
                 if BAD.index(one.status) > BAD.index(under_way.status):
                     reason = one.reason or under_way.reason
                     under_way = under_way._replace(status=one.status, reason=reason)

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from lib.core.decisions import Entry, Event, MailDetails, People
-from lib.core.enums import MessageKind, Status
+from lib.core.enums import Decision, MessageKind, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.results import Threshold, Unit, Value, amount_words
@@ -45,6 +45,7 @@ from tests.support import snapshots
 from tests.support.bruteforce import (
     BAD,
     DAY_MS,
+    IN_THE_WAY,
     BruteForce,
     Fed,
     Trouble,
@@ -245,7 +246,10 @@ class World:
         if last.status == "ok":
             return record
         since = _moment(troubles[0].began)
-        record = replace(record, status=Status(last.status), last_reason=last.reason)
+        held = Decision(last.code) if last.code in IN_THE_WAY else None
+        record = replace(
+            record, status=Status(last.status), last_reason=last.reason, held=held
+        )
         if last.status == "warning":
             return replace(record, warnings=1, warning_since=since)
         return replace(record, failures=1, failing_since=since)
@@ -396,8 +400,8 @@ def check_incidents(world: World, those: list[Trouble], shown: str) -> None:
         else:
             ended = table_time(_moment(trouble.ended), world.zone, world.now)
             when = f"{began} to {ended}, {duration(timedelta(milliseconds=ms))}"
-        assert letter == trouble.status[0]
-        assert text_of(head).endswith(f"{trouble.status} {when}")
+        assert letter == ("r" if trouble.in_the_way else trouble.status[0])
+        assert text_of(head).endswith(f"{trouble.shown} {when}")
         assert trouble.reason in text_of(more)
         sent = [text_of(one) for one in re.findall(r"<li>(.*?)</li>", more)]
         told = world.entries[trouble]
@@ -532,7 +536,14 @@ def check_front_page(world: World) -> None:
 
 
 def shown_status(last: Fed) -> str:
-    return "OK" if last.status == "ok" else last.status
+    return "OK" if last.status == "ok" else code_of(last)
+
+
+def code_of(last: Fed) -> str:
+    """Return a status as JSON and the metrics have it."""
+    if last.status in BAD and last.code in IN_THE_WAY:
+        return last.code
+    return last.status
 
 
 def chief_of(last: Fed, values: dict[str, Value]) -> str:
@@ -555,7 +566,7 @@ def check_api_of_job(world: World, job: str, asked: Asked) -> None:
     assert datetime.fromisoformat(data["last_run_at"]) == _moment(last.at)
     assert data["seconds"] == last.ms / 1000
     assert {name: one["number"] for name, one in data["values"].items()} == last.values
-    assert data["status"] == last.status
+    assert data["status"] == code_of(last)
     assert data["reason"] == ("" if last.status == "pending" else last.reason)
     shown = data["incidents"]
     those = expected_troubles(world, job, 90 * DAY_MS)
@@ -564,7 +575,7 @@ def check_api_of_job(world: World, job: str, asked: Asked) -> None:
         assert datetime.fromisoformat(one["began_at"]) == _moment(trouble.began)
         ended = one["ended_at"] and datetime.fromisoformat(one["ended_at"])
         assert ended == (None if trouble.ended is None else _moment(trouble.ended))
-        assert (one["status"], one["reason"]) == (trouble.status, trouble.reason)
+        assert (one["status"], one["reason"]) == (trouble.shown, trouble.reason)
         assert [message["code"] for message in one["messages"]] == [
             entry.code.value for entry in world.entries[trouble]
         ]
@@ -594,11 +605,18 @@ def check_api_history(world: World, job: str, asked: Asked) -> None:
 
 def check_api_status(world: World, asked: Asked) -> None:
     _status, data = asked.json("/api/v1/status")
-    expected = {job: world.brute.last(job).status for job in world.jobs}
+    expected = {job: code_of(world.brute.last(job)) for job in world.jobs}
     assert {one["job"]: one["status"] for one in data["all"]} == expected
+    counts = Counter(expected.values())
+    for code in (*BAD, *IN_THE_WAY):
+        assert data["jobs"][code] == counts[code]
+    down = {one["job"]: one["status"] for one in data["down"] + data["warnings"]}
+    assert down == {
+        job: code for job, code in expected.items() if code in (*BAD, *IN_THE_WAY)
+    }
     for one in data["all"]:
         troubles = world.brute.troubles(one["job"])
-        is_bad = expected[one["job"]] in BAD
+        is_bad = world.brute.last(one["job"]).status in BAD
         since = _moment(troubles[0].began) if is_bad else None
         assert since == (one["since"] and datetime.fromisoformat(one["since"]))
     assert {one["job"]: one["status"] for one in data["listed"]} == expected
@@ -645,7 +663,7 @@ def check_feed(world: World, asked: Asked) -> None:
     ]
     expected = [
         (
-            f"{one.job} {'is' if one.ended is None else 'was'} {one.status}",
+            f"{one.job} {'is' if one.ended is None else 'was'} {one.shown}",
             _moment(one.began).isoformat()[:19],
         )
         for one in those
@@ -667,7 +685,7 @@ def check_metrics(world: World, asked: Asked) -> None:
         last, troubles = world.brute.last(job), world.brute.troubles(job)
         is_bad = last.status in BAD
         order = ("ok", "warning", "failing", "unknown", "pending")
-        severity = {"warning": 1, "failing": 2, "unknown": 2}.get(last.status, 0)
+        severity = {"warning": 1, "failing": 2, "unknown": 2}.get(code_of(last), 0)
         expected: dict[str, list[float]] = {
             "checker_job_status": [order.index(last.status)],
             "checker_job_severity": [severity],
@@ -685,7 +703,7 @@ def check_metrics(world: World, asked: Asked) -> None:
         }
         for name, those in expected.items():
             assert numbers.get((name, job), []) == pytest.approx(those), name
-    counts = Counter(world.brute.last(job).status for job in world.jobs)
+    counts = Counter(code_of(world.brute.last(job)) for job in world.jobs)
     for (name, _job, labels), number in shown.items():
         if name == "checker_jobs":
             assert int(number) == counts[re.findall('"(.*)"', labels)[0]]

@@ -216,6 +216,8 @@ def test_what_is_down_comes_first(approved):
         "failing": 2,
         "unknown": 1,
         "warning": 1,
+        "unreachable": 0,
+        "blind": 0,
         "disabled": 1,
     }
 

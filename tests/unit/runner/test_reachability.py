@@ -333,6 +333,13 @@ def test_status_tells_what_is_unreachable_from_what_is_failing(places):
     listed = places.instance.run("-m", "list").out.splitlines()[1:3]
     assert listed[0].startswith("tcp gw") and " failing " in listed[0]
     assert listed[1].split()[:3] == ["tcp", "web", "unreachable"]
+    data = places.instance.run("-m", "status", "--json").json()
+    counts = data["jobs"]
+    assert (counts["failing"], counts["unreachable"]) == (1, 1)
+    for rows in (data["down"], data["listed"][:2]):
+        assert [row["status"] for row in rows] == ["failing", "unreachable"]
+    failing = places.instance.run("-m", "list", "--failing", "--json").json()
+    assert [row["status"] for row in failing] == ["failing", "unreachable"]
 
 
 def test_depends_that_cannot_be_used_is_a_failing_job_and_a_line(places, server):
@@ -368,7 +375,7 @@ def test_a_machine_that_no_anchor_answers_tells_nobody_of_what_is_elsewhere(
         places.run()
     assert [s.partition(":")[0] for s in places.subjects()] == ["disk root is failing"]
     row = places.row("tcp web")
-    assert row["status"] == "unknown"
+    assert row["status"] == "blind"
     assert row["held"]["code"] == "blind"
     assert "no anchor answers since" in row["held"]["by"]
 
@@ -447,7 +454,7 @@ def test_while_blind_no_peers_admin_is_mailed_nor_that_peers_are_silent(
     for _ in range(4):
         places.run()
     row = places.row("peer web2")
-    assert (row["status"], row["held"]["code"]) == ("unknown", "blind")
+    assert (row["status"], row["held"]["code"]) == ("blind", "blind")
     assert row["queued_messages"] == 0
 
 
@@ -460,7 +467,7 @@ def test_silences_of_a_peer_while_blind_do_not_count(tmp_path, server):
     )
     places.run()
     row = places.row("peer web2")
-    assert (row["status"], row["held"]["code"]) == ("unknown", "blind")
+    assert (row["status"], row["held"]["code"]) == ("blind", "blind")
     with Listener() as there:
         places.change("255.255.255.255:9", f"127.0.0.1:{there.port}")
         places.run()
@@ -484,7 +491,7 @@ def test_emailchecker_is_blind_as_well(tmp_path, server):
         places.run()
     rows = places.instance.run("-m", "list", "--json").json()
     (row,) = [row for row in rows if row["job"] == "EmailChecker"]
-    assert (row["status"], row["held"]["code"]) == ("unknown", "blind")
+    assert (row["status"], row["held"]["code"]) == ("blind", "blind")
 
 
 class NeverAnswers:
