@@ -52,6 +52,7 @@ OUTAGE_COLUMNS = ("began", "job", "lasted", "notified_after", "reason")
 MAX_OUTAGES = 20
 #: History has nothing before; some zones have no time long before it.
 _FIRST_MONTH = date(1971, 1, 1)
+NOT_KNOWN = "not known"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -287,7 +288,11 @@ def headline(found: Report, zone: tzinfo | None) -> str:
         until = f" until {table_time(end, zone, end)}"
     words = f"{period.month}{until}: {counted(len(found.jobs), 'job')}"
     words += f", uptime {percent_words(share.uptime) or 'not known'}"
-    lasted = f", failing for {_words(share.failing)} in all" if count else ""
+    those = [one.outage for job in found.jobs for one in job.outages]
+    total = _total_words(share.failing, those)
+    lasted = f", failing for {total} in all" if count else ""
+    if total == NOT_KNOWN:
+        lasted = f", of a length that is {NOT_KNOWN}"
     return f"{words}, {counted(count, 'outage')}{lasted}."
 
 
@@ -331,13 +336,32 @@ def _job_row(job: JobMonth, time_text: Any) -> dict[str, Any]:
             "job": f"{job.name} (removed)" if job.is_gone else job.name,
             "uptime": percent_words(job.share.uptime),
             "outages": str(len(lengths)) if lengths else "",
-            "failing": _words(job.share.failing) if lengths else "",
-            "longest": _words(max(lengths)) if lengths else "",
+            "failing": _failing_words(job),
+            "longest": _longest_words(job),
             "notified_after": _mean_words(job, not_notified),
             "slowest": _slowest_words(job, time_text),
             "not_counted": left_out_words(job.share),
         },
     }
+
+
+def _failing_words(job: JobMonth) -> str:
+    if not job.outages:
+        return ""
+    return _total_words(job.share.failing, [one.outage for one in job.outages])
+
+
+def _total_words(seconds: float, those: Iterable[Outage]) -> str:
+    """Return how long outages lasted in all, as far as that is known."""
+    if all(map(_is_length_known, those)):
+        return _words(seconds)
+    return f"{_words(seconds)} and more" if seconds else NOT_KNOWN
+
+
+def _longest_words(job: JobMonth) -> str:
+    if not job.outages:
+        return ""
+    return _length_words(max((one.outage for one in job.outages), key=_seconds_of))
 
 
 def _mean_words(job: JobMonth, not_notified: int) -> str:
@@ -373,7 +397,7 @@ def outage_rows(found: Report, zone: tzinfo | None) -> list[dict[str, Any]]:
 
 
 def _lasted_words(outage: Outage, period: Period) -> str:
-    words = _words(outage.seconds)
+    words = _length_words(outage)
     if outage.began < period.edges[0]:
         words += " of this month"
     is_over = outage.ended is not None and outage.ended <= period.edges[-1]
@@ -381,6 +405,23 @@ def _lasted_words(outage: Outage, period: Period) -> str:
         return words
     # What came after a month that is over is in the report of the next one.
     return f"{words}, not over by its end" if period.is_over else f"{words}, not over"
+
+
+def _seconds_of(outage: Outage) -> float:
+    return outage.seconds
+
+
+def _length_words(outage: Outage) -> str:
+    """Return how long an outage is known to have lasted."""
+    return _words(outage.seconds) if _is_length_known(outage) else NOT_KNOWN
+
+
+def _is_length_known(outage: Outage) -> bool:
+    """Return whether it is; one that is over has lasted for some time.
+
+    Unless alerts were held back: that is time of a maintenance or the like.
+    """
+    return bool(outage.seconds or outage.held or outage.ended is None)
 
 
 def _told_words(one: Told) -> str:

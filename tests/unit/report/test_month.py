@@ -71,6 +71,18 @@ def october(tmp_path):
     return tmp_path
 
 
+def test_outages_of_a_time_that_was_lost_are_of_no_known_length(october):
+    (october / "history" / "bars.log").write_bytes(b"x")
+    found = report(october)
+    assert month.headline(found, BERLIN) == (
+        "2026-10: 1 job, uptime not known, 1 outage, of a length that is not known."
+    )
+    (row,) = month.job_rows(found, BERLIN)
+    assert (row[WORDS]["failing"], row[WORDS]["longest"]) == ("not known", "not known")
+    (outage,) = month.outage_rows(found, BERLIN)
+    assert outage["lasted"] == "not known"
+
+
 def test_a_month_has_its_days_and_one_that_is_not_over_ends_now():
     assert (len(OCTOBER.days), OCTOBER.is_over) == (31, True)
     assert OCTOBER.length_s == 31 * DAY_S + 3600
