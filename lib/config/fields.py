@@ -492,6 +492,14 @@ def many(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def host_names(value: str) -> tuple[str, ...]:
+    """Return the host names of a list with commas, each without scheme and path."""
+    names = many(value)
+    if any(re.search(r"[\s/@]", name) for name in names):
+        raise ValueError("expected names such as status.example.com, without http://")
+    return names
+
+
 def command(value: str) -> tuple[str, ...]:
     """Return a command's words; no shell reads it."""
     import shlex

@@ -29,6 +29,7 @@ from lib.config.fields import (
     failures,
     flapping,
     host,
+    host_names,
     link,
     many,
     metrics_file,
@@ -469,7 +470,9 @@ PAGE = {
         "address of -m daemon for the page and pings; not that of [status]",
     ),
     "hosts": Option(
-        many, (), "names by which it may be asked for, beside localhost and that of url"
+        host_names,
+        (),
+        "names by which it may be asked for, beside localhost and that of url",
     ),
     **secret_options("token", "the password of the page; without it it is not served"),
     "open": Option(
