@@ -18,7 +18,14 @@ from lib.core.text import in_zone, utc
 from lib.report import graphs, status
 from lib.report.incidents import Incident
 from lib.report.page import keys_of, link_of
-from lib.report.rows import DISABLED, held_row, policy_row, status_of, value_rows
+from lib.report.rows import (
+    DISABLED,
+    checked_at,
+    held_row,
+    policy_row,
+    status_of,
+    value_rows,
+)
 from lib.report.snapshot import Snapshot
 from lib.storage.history import Row, Share
 
@@ -104,7 +111,9 @@ def job_data(
         "delivery": record.delivery_result,
         "held": held_row(held),
         "queued_messages": len(record.queued),
-        "last_run_at": utc(latest.at) if latest else None,
+        "last_run_at": checked_at(
+            key, record, known, latest, snapshot.run, snapshot.settings.zone
+        ),
         "seconds": latest.seconds if latest else None,
         "values": value_rows(snapshot.values.get(key, {})),
         "every": known.schedule if known else None,

@@ -25,7 +25,7 @@ from lib.core.records import Record, RunRecord, counted_jobs
 from lib.core.results import Unit, Values
 from lib.core.sanitize import harmless
 from lib.core.settings import MAIL, Settings
-from lib.report.rows import DISABLED, NOT_RUN_YET, NOT_SET_UP, status_of
+from lib.report.rows import DISABLED, NOT_RUN_YET, NOT_SET_UP, checked_at, status_of
 from lib.storage.codec import read_value
 from lib.storage.store import send_log_path
 from lib.system.errors import NewerState, StateError
@@ -255,10 +255,13 @@ def _of_jobs(facts: Facts) -> dict[str, list[Sample]]:
         if record is not None and record.held is not None:
             held = (*labels, record.held.value)
             samples["checker_job_held"].append((held, 1))
-        if (last := facts.latest.get(key)) is not None:
+        last, zone = facts.latest.get(key), facts.settings.zone
+        at = checked_at(key, record or Record(key), entry, last, facts.run, zone)
+        if at is not None:
             samples["checker_job_last_check_timestamp_seconds"].append(
-                (labels, last.at)
+                (labels, at.timestamp())
             )
+        if last is not None:
             samples["checker_job_duration_seconds"].append((labels, last.seconds))
         for name, value in facts.values.get(key, {}).items():
             number = value.number

@@ -60,6 +60,7 @@ from lib.report.incidents import Incident
 from lib.report.rows import (
     DISABLED,
     NOT_RUN_YET,
+    checked_at,
     details_of,
     notified_words,
     status_of,
@@ -244,7 +245,8 @@ def job_page(
     days, values = snapshot.days.get(key, {}), snapshot.values.get(key, {})
     time_text = _time_text(snapshot)
     line = _line_of(snapshot, key, names, graphs.FINE)
-    latest = snapshot.latest.get(key)
+    latest, zone = snapshot.latest.get(key), snapshot.settings.zone
+    ran_at = checked_at(key, record, known, latest, snapshot.run, zone)
     reason = record.last_reason if record.status is not Status.OK else ""
     return _rendered(
         "job.html",
@@ -264,7 +266,7 @@ def job_page(
         known=_known(known) if known else None,
         policy=policy_words(known.policy) if known else "",
         runbook=safe_link(known.runbook) if known else "",
-        ran_at=time_text(_moment(latest.at)) if latest else "",
+        ran_at=time_text(ran_at) if ran_at else "",
         took=amount_words(latest.seconds, Unit.SECONDS) if latest else "",
         values=[*map(harmless, value_lines(values))],
         graphs=[_large_graph(one, values.get(one.name)) for one in story.series],

@@ -18,10 +18,11 @@ from msgspec.structs import replace
 
 from lib.core import decisions
 from lib.core.enums import Decision, Status
-from lib.core.jobs import Job, JobKey, Policy
-from lib.core.records import Record
+from lib.core.jobs import CatalogEntry, Job, JobKey, Policy
+from lib.core.records import Record, RunRecord
 from lib.core.results import JobReport, Threshold, Values, value_lines
 from lib.core.sanitize import harmless
+from lib.core.schedule import last_run
 from lib.core.settings import Problem
 from lib.core.text import (
     TimeText,
@@ -31,11 +32,14 @@ from lib.core.text import (
     since,
     some_of,
     table_time,
+    utc,
 )
+from lib.storage.store import last_runs
 
 if TYPE_CHECKING:
     from lib.core.hours import Windows
     from lib.core.silences import Held, Silences
+    from lib.storage.historyrows import Row
 
 #: The key of what a row says in words; no name of a value or an option is like it.
 WORDS = "(words)"
@@ -373,6 +377,26 @@ def status_of(record: Record, was_judged: bool) -> str:
     # Only a run that executed the job writes a record that is not empty.
     has_run = was_judged or record != Record(record.key)
     return Status.OK.value if has_run else NOT_RUN_YET
+
+
+def checked_at(
+    key: JobKey,
+    record: Record,
+    known: CatalogEntry | None,
+    latest: Row | None,
+    run: RunRecord,
+    zone: tzinfo | None,
+) -> datetime | None:
+    """Return when a job was last checked; None if it was not, or it is not known.
+
+    History's last row of a job is forgotten after weeks; its schedule is not.
+    """
+    if latest is not None:
+        return utc(latest.at)
+    if known is None or known.is_new:
+        return None
+    job = Job(key, known.name, known.file, known.schedule, recheck=known.recheck)
+    return last_run(job, record, known.ran_at, last_runs(run), zone)
 
 
 def trouble_row(record: Record) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import urllib.error
 import urllib.request
 from datetime import timedelta
@@ -18,7 +19,7 @@ from msgspec.structs import replace
 
 from lib.config.load import load_settings
 from lib.core.jobs import JobKey
-from lib.core.records import Record
+from lib.core.records import Record, RunRecord
 from lib.core.secret import Secret
 from lib.core.settings import Page
 from lib.report import api, feed
@@ -603,3 +604,19 @@ def test_the_api_has_all_that_status_prints(tmp_path):
             del row["time_s"]
     assert {name: data[name] for name in printed} == printed
     assert [row["job"] for row in data["listed"]][0] == "disk gone"
+
+
+def test_a_job_that_history_has_forgotten_was_still_checked(asked, tmp_path):
+    state = State(tmp_path)
+    judged = replace(entry(KEY), schedule="day", judged=True)
+    state.save_catalog({KEY: judged})
+    ran = NOON - timedelta(days=36)
+    run = RunRecord(began_at=NOON, ended_at=NOON, last_runs={"day": ran.isoformat()})
+    state.save_run(run)
+    shutil.rmtree(tmp_path / "history")
+    data = asked.json("/api/v1/jobs/a")[1]
+    assert data["last_run_at"] == ran.isoformat()
+    assert f'seconds{{server="web1",name="a",kind="Own"}} {ran.timestamp():.0f}' in (
+        asked("/metrics")[1]
+    )
+    assert "none yet" not in asked(f"/{link_of(KEY)}")[1]
