@@ -169,6 +169,9 @@ class OnRecord:
                     self.unknown.append(name)
                 continue
             at = rows[0].at if rows else self._until
+            if len(self._history.names.parts(key)) > 1:
+                # What is read is by the new name already.
+                first_key = key
             was = self._before(first_key, name, of_job, at)
             of_job = sorted([*of_job, *self._losses_of(key)], key=attrgetter("at"))
             wanted = [one for one in of_job if one.at.timestamp() >= int(at)]

@@ -36,6 +36,7 @@ from lib.report.uptime import (
 )
 from lib.storage import auditlog
 from lib.storage.history import TIMES, Change, History, Row, Share, share_of
+from lib.storage.historynames import Names
 
 JOB_COLUMNS = (
     "job",
@@ -183,7 +184,8 @@ def report(
         )
         for key in {*names, *(key for key in bars if key.is_check)}
     }
-    sent = _sent(audit, {key for key, them in found.items() if them})
+    failed = {key for key, them in found.items() if them}
+    sent = _sent(audit, failed, history.names)
     reaches = auditlog.reaches_back_to(audit)
     known_from = reaches.timestamp() if reaches else 0.0
     slowest = history.slowest(found, begin, end)
@@ -255,14 +257,18 @@ def _whole(share: Share, length_s: float) -> Share:
     return share._replace(nothing=share.nothing + max(0.0, length_s - sum(share)))
 
 
-def _sent(audit: Path, keys: Collection[JobKey]) -> dict[JobKey, list[float]]:
+def _sent(
+    audit: Path, keys: Collection[JobKey], names: Names
+) -> dict[JobKey, list[float]]:
     """Return when alerts about these jobs were sent; with nomail none was."""
     found: dict[JobKey, list[float]] = {}
     if keys:
-        entries = auditlog.read_entries(audit, lambda key, _name: key in keys)
+        wanted = {part.key for key in keys for part in names.parts(key)}
+        entries = auditlog.read_entries(audit, lambda key, _name: str(key) in wanted)
         for entry, _people in alerts_in(entries):
             if delivery_of(entry) is DeliveryResult.SENT:
-                found.setdefault(entry.key, []).append(entry.at.timestamp())
+                at = entry.at.timestamp()
+                found.setdefault(names.owner(entry.key, at), []).append(at)
     return {key: sorted(moments) for key, moments in found.items()}
 
 

@@ -229,5 +229,13 @@ class Reader:
 
     def _entries(self, key: JobKey) -> list[Entry]:
         """Return the last entries of the audit log about a job, the oldest first."""
-        lines = self._lines.get(str(key), [])[-MAX_ENTRIES:]
-        return [entry for line in lines if (entry := auditlog.from_line(line))]
+        names, found = self.history.names, []
+        for part in names.parts(key):
+            lines = self._lines.get(part.key, [])[-MAX_ENTRIES:]
+            entries = (entry for line in lines if (entry := auditlog.from_line(line)))
+            found += [
+                replace(entry, key=key)
+                for entry in entries
+                if names.owner(entry.key, entry.at.timestamp()) == key
+            ]
+        return sorted(found, key=lambda entry: entry.at)[-MAX_ENTRIES:]

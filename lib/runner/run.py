@@ -534,7 +534,8 @@ def _append_history(ctx: RunContext) -> None:
     from lib.storage import historylog
 
     settings, at = ctx.settings, ctx.began_at.timestamp()
-    historylog.record(settings.state, settings.zone, at, ctx.results.all)
+    renamed = [(job.key_before, job.key) for job in ctx.met.values() if job.key_before]
+    historylog.record(settings.state, settings.zone, at, ctx.results.all, renamed)
 
 
 # After the lock.

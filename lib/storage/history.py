@@ -4,7 +4,8 @@ Runs append to ``HOUR.log`` (``historyblocks.py``), which they sum up in ``now.b
 (``historynow.py``).  What is over becomes columns by job (``historycolumns.py``), later
 buckets (``historybuckets.py``); ``historyfiles.py`` says when, ``historythin.py`` does
 it.  ``bars.log`` has the time of each job by day, for all days before today;
-``changes.log`` each change of status, for ever; ``policies.log`` each policy once.
+``changes.log`` each change of status, for ever; ``policies.log`` each policy once;
+``renames.log`` which jobs had another name before (``historynames.py``).
 
 Times are seconds since 1970 (float), durations are seconds.  What is damaged is passed
 over; the rest is read.
@@ -17,6 +18,7 @@ import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,12 +53,14 @@ from lib.storage.historyfiles import (
     row_files,
     span_of,
 )
+from lib.storage.historynames import Names, names_in
 from lib.storage.historynow import (
     NOW,
     Summary,
     content_of,
     local_day,
     lost_changes,
+    next_midnight,
     read_summary,
 )
 from lib.storage.historyrows import (
@@ -77,7 +81,7 @@ from lib.system.errors import NewerState, trouble
 
 if TYPE_CHECKING:
     from lib.storage.historybuckets import Bucket
-    from lib.storage.historycolumns import Source
+    from lib.storage.historycolumns import Checks, Source
 
 #: What reports need beside what is defined here.
 __all__ = (
@@ -125,6 +129,11 @@ class History:
         #: Where people live: a day is one of theirs, of 23 to 25 hours.
         self.zone = zone
         self._wholes: dict[str, Source] = {}
+
+    @cached_property
+    def names(self) -> Names:
+        """Return which names jobs had before; what is read is by those of now."""
+        return names_in(self.folder)
 
     def latest(self) -> dict[JobKey, Row]:
         """Return the last row of every job."""
@@ -188,18 +197,13 @@ class History:
 
     def _before(self, key: JobKey, since: float, until: float) -> Row | None:
         """Return the row that stands at ``since``, if one is known to."""
-        from lib.storage.historycolumns import ColumnFile
-
         found = self.standing(key, since)
         if found is not None:
             return found
         # Its own day has been thinned; the next one that has not says what it was.
         for name in row_files(listed(self.folder)):
             if since < span_of(name)[0] < until:
-                source = self._whole(name)
-                before = (
-                    source.before(str(key)) if isinstance(source, ColumnFile) else None
-                )
+                before = self._whole(name).before(str(key))
                 return before if before is not None and before.at <= since else None
         return None
 
@@ -221,13 +225,14 @@ class History:
             if not _is_within(name, since, until):
                 continue
             is_whole = since <= begin and end <= until
-            source: BucketFile | Source
+            source: Checks
             if name.endswith(tuple(STEPS)):
                 # A day of which there are rows is known better.
                 days = range(int(begin // _DAY_S), int(end // _DAY_S))
                 better = row_days.intersection(days)
                 is_whole = is_whole and not better
                 source = BucketFile(self.folder / name, better)
+                source = self.names.joined_checks(source)
             else:
                 source = self._source(name, since, until)
             for key in keys:
@@ -255,9 +260,12 @@ class History:
             return {}
         first = (date.fromisoformat(last) - timedelta(days=count - 1)).isoformat()
         wanted = None if keys is None else {str(key) for key in keys}
+        renamed = {str(one.old) for one in self.names.renames}
         found: dict[str, dict[str, Share]] = {}
         for day, bars in _bars_in(content_of(self.folder / BARS), first, last):
             for key, times in bars.items():
+                if key in renamed:
+                    key = self._owner_at_end(key, day)
                 if wanted is None or key in wanted:
                     found.setdefault(key, {})[day] = Share(*times)
         if first <= summary.today <= last:
@@ -265,6 +273,11 @@ class History:
                 if (wanted is None or key in wanted) and any(one.times):
                     found.setdefault(key, {})[summary.today] = Share(*one.times)
         return {JobKey.parse(key): by_day for key, by_day in found.items()}
+
+    def _owner_at_end(self, key: str, day: str) -> str:
+        """Return whose a day is that is counted under a key."""
+        end = next_midnight(day, self.zone)
+        return str(self.names.owner(JobKey.parse(key), end - 1))
 
     def buckets(self, key: JobKey, since: float, until: float) -> list[Bucket]:
         """Return a job's results as buckets, the oldest first, for graphs.
@@ -344,8 +357,6 @@ class History:
         Of one whose day is kept as buckets only, no more is known than when it was,
         its status, what held its alerts back, and for how long it stands.
         """
-        from lib.storage.historycolumns import ColumnFile
-
         for name in reversed(row_files(listed(self.folder))):
             begin, _end = span_of(name)
             if begin > moment:
@@ -355,7 +366,7 @@ class History:
             if rows:
                 return max(rows, key=lambda row: row.at)
             # A day says what stood before it; an hour does not.
-            if isinstance(source, ColumnFile) and "T" not in name:
+            if "T" not in name:
                 return source.before(str(key))
         return None
 
@@ -373,15 +384,16 @@ class History:
     ) -> list[Change]:
         """Return the changes of status, the oldest first; of one job, or of all."""
         found = {}
-        wanted = b"" if key is None else msgspec.json.encode(str(key))
+        parts = () if key is None else self.names.parts(key)
+        wanted = [msgspec.json.encode(part.key) for part in parts] or [b""]
         for line in self._change_lines(since, until):
             # Most lines are of other jobs.
-            change = change_of(line) if wanted in line else None
-            if (
-                change is not None
-                and since <= change.at < until
-                and key in (None, change.key)
-            ):
+            is_wanted = any(name in line for name in wanted)
+            change = change_of(line) if is_wanted else None
+            if change is None or not since <= change.at < until:
+                continue
+            change = change._replace(key=self.names.owner(change.key, change.at))
+            if key in (None, change.key):
                 # A run that was killed may have written it twice.
                 found[change.key, change.at] = change
         return sorted(found.values(), key=lambda change: (change.at, change.key))
@@ -519,9 +531,6 @@ class History:
         self, key: JobKey, since: float, until: float, row_days: Collection[int]
     ) -> list[Bucket]:
         """Return the buckets of the days that have no rows any more."""
-        from lib.storage.historybuckets import unpacked_buckets
-        from lib.storage.historycolumns import ColumnFile
-
         found: list[Bucket] = []
         # A day of which there are both was just being made.
         known = set(row_days)
@@ -531,10 +540,7 @@ class History:
             for name, (begin, end) in spans.items():
                 if not name.endswith(ending) or end <= since or until <= begin:
                     continue
-                there = ColumnFile(self.folder / name).block(str(key))
-                if there is None:
-                    continue
-                for bucket in unpacked_buckets(*there, STEPS[ending]):
+                for bucket in self._buckets_in(name, key):
                     day = int(bucket.at // _DAY_S)
                     is_inside = bucket.at < until and since < bucket.at + bucket.step_s
                     if day not in known and is_inside:
@@ -544,17 +550,30 @@ class History:
         # What a day has itself comes before what the next one has of it.
         return sorted({bucket.at: bucket for bucket in reversed(found)}.values())
 
+    def _buckets_in(self, name: str, key: JobKey) -> Iterator[Bucket]:
+        """Yield the buckets of a job in a file."""
+        from lib.storage.historybuckets import unpacked_buckets
+        from lib.storage.historycolumns import ColumnFile
+
+        file, step = ColumnFile(self.folder / name), STEPS[name[name.index(".") :]]
+        for part in self.names.parts(key):
+            there = file.block(part.key)
+            if there is not None:
+                for bucket in unpacked_buckets(*there, step):
+                    if part.since < bucket.at + step and bucket.at < part.until:
+                        yield bucket
+
     def _source(self, name: str, since: float, until: float) -> Source:
         path = self.folder / name
         if name.endswith(LOG):
             try:
-                return RunLog(content_of(path), 0, since, until)
+                return self.names.joined(RunLog(content_of(path), 0, since, until))
             except NewerState as error:
                 logger.warning("the history is not read: %s: %s", path, error)
                 return RunLog(b"")
         from lib.storage.historycolumns import ColumnFile
 
-        return ColumnFile(path)
+        return self.names.joined(ColumnFile(path))
 
 
 def _written_at(path: Path) -> float:

@@ -342,6 +342,14 @@ class RunLog:
         """Return the seconds of the slowest check of a job; -1: there is none."""
         return max(self.trace(key, None).numbers, default=-1.0)
 
+    def before(self, _key: str) -> Row | None:
+        """Return None: a log says nothing of the time before it."""
+        return None
+
+    def after(self, _key: str) -> Row | None:
+        """Return None: what stands at the end is known when the hour is over."""
+        return None
+
     def runs(self) -> Iterator[tuple[Block, list[tuple[str, Row]]]]:
         """Yield the block of each run, and its rows by job."""
         names = {at: list(places) for at, places in self._places.items()}

@@ -639,7 +639,20 @@ def _index_of(path: Path) -> Index | None:
     return None
 
 
-class Source(Protocol):
+class Checks(Protocol):
+    """What knows how long checks took."""
+
+    def trace(self, key: str, name: str | None) -> Trace:
+        """Return the rows of a job as columns.
+
+        ``name``: the value whose numbers are wanted; None: how long each check took.
+        """
+
+    def most(self, key: str) -> float:
+        """Return the seconds of the slowest check of a job; -1: there is none."""
+
+
+class Source(Checks, Protocol):
     """What rows come from: a log, or a file of columns."""
 
     def keys(self) -> set[str]:
@@ -651,14 +664,11 @@ class Source(Protocol):
     def rows(self, key: str) -> list[Row]:
         """Return the rows of a job."""
 
-    def trace(self, key: str, name: str | None) -> Trace:
-        """Return the rows of a job as columns.
+    def before(self, key: str) -> Row | None:
+        """Return the row that stood before the first one of a job, if it is told."""
 
-        ``name``: the value whose numbers are wanted; None: how long each check took.
-        """
-
-    def most(self, key: str) -> float:
-        """Return the seconds of the slowest check of a job; -1: there is none."""
+    def after(self, key: str) -> Row | None:
+        """Return the row of a job that stands at the end, if it is told."""
 
 
 def merged(sources: Iterable[Source], key: str) -> list[Row]:

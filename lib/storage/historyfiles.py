@@ -19,6 +19,7 @@ from lib.core.settings import HistoryAges
 
 FOLDER = "history"
 BARS, CHANGES, POLICIES = "bars.log", "changes.log", "policies.log"
+RENAMES = "renames.log"
 #: Changes of before, when there were too many for one file: as lines, then compressed.
 OLD_CHANGES, PACKED = "changes-", ".packed"
 LOG, ROWS, MINUTES, HOURS = ".log", ".rows", ".5min", ".1h"

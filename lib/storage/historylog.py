@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from lib.core.jobs import JobKey
 from lib.storage.historyblocks import (
     NOW_KIND,
     Entry,
@@ -31,11 +32,13 @@ from lib.storage.historyfiles import (
     LOG,
     OLD_CHANGES,
     POLICIES,
+    RENAMES,
     listed,
     old_changes,
     row_files,
     utc_hour,
 )
+from lib.storage.historynames import names_in, new_renames, rename_line
 from lib.storage.historynow import (
     BEFORE,
     NOW,
@@ -45,7 +48,7 @@ from lib.storage.historynow import (
     lost_changes,
     read_summary,
 )
-from lib.storage.historyrows import Result, change_line, hash_of
+from lib.storage.historyrows import Rename, Result, change_line, hash_of
 from lib.system.errors import NewerState, StateError, trouble
 from lib.system.files import open_to_write, replace_softly, sync_folder, write_whole
 
@@ -58,14 +61,21 @@ MAX_CHANGES = 1024 * 1024
 
 
 def record(
-    state: Path, zone: tzinfo | None, at: float, results: Sequence[Result]
+    state: Path,
+    zone: tzinfo | None,
+    at: float,
+    results: Sequence[Result],
+    renamed: Iterable[tuple[JobKey, JobKey]] = (),
 ) -> None:
-    """Append the results of a run that began at ``at``; say it if that fails."""
+    """Append the results of a run that began at ``at``; say it if that fails.
+
+    ``renamed``: the old and the new key of jobs whose section says ``was``.
+    """
     if not results:
         return
     folder = state / FOLDER
     try:
-        _record(folder, zone, at, results)
+        _record(folder, zone, at, results, renamed)
     except NewerState as error:
         logger.error("the history is not written, the run goes on: %s", error)
     except (StateError, OSError) as error:
@@ -75,11 +85,16 @@ def record(
 
 
 def _record(
-    folder: Path, zone: tzinfo | None, at: float, results: Sequence[Result]
+    folder: Path,
+    zone: tzinfo | None,
+    at: float,
+    results: Sequence[Result],
+    renamed: Iterable[tuple[JobKey, JobKey]],
 ) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     summary = read_summary(folder)
-    counted = Counted(summary, zone)
+    renames = _keep_renames(folder, round(at * 1000) / 1000, renamed)
+    counted = Counted(summary, zone, renames)
     log = utc_hour(at) + LOG
     path = folder / log
     catch_up(folder, counted)
@@ -129,6 +144,17 @@ def _blocks_of(
         content, names_at = names_block(list(places), at_ms), end
     entries.sort(key=itemgetter(0))
     return content + run_block(at_ms, names_at, entries), names_at
+
+
+def _keep_renames(
+    folder: Path, at: float, renamed: Iterable[tuple[JobKey, JobKey]]
+) -> list[Rename]:
+    """Return all renames; append those that are new."""
+    known = names_in(folder).renames
+    new = new_renames(known, renamed, at)
+    if new:
+        _append(folder / RENAMES, b"".join(map(rename_line, new)), sync=True)
+    return [*known, *new]
 
 
 def _keep_policies(
@@ -249,7 +275,7 @@ def _append(path: Path, content: bytes, *, sync: bool = False) -> None:
     descriptor = open_to_write(path, append=True)
     try:
         size = os.fstat(descriptor).st_size
-        is_text = path.name in (CHANGES, POLICIES)
+        is_text = path.name in (CHANGES, POLICIES, RENAMES)
         # After a line that a full disk cut off, a new one begins.
         if is_text and size and os.pread(descriptor, 1, size - 1) != b"\n":
             content = b"\n" + content

@@ -8,7 +8,7 @@ current log was begun, for the case that it is lost.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from math import isfinite
 from pathlib import Path
@@ -26,6 +26,7 @@ from lib.storage.historyrows import (
     TIME_OF_CODE,
     TIMES,
     Change,
+    Rename,
     Result,
     Row,
     rounded,
@@ -158,15 +159,18 @@ def _midnight(day: date, zone: tzinfo | None) -> float:
     return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
 
 
-def _next_midnight(day: str, zone: tzinfo | None) -> float:
+def next_midnight(day: str, zone: tzinfo | None) -> float:
+    """Return when a day is over where people live."""
     return _midnight(date.fromisoformat(day) + timedelta(days=1), zone)
 
 
 class Counted:
     """Takes results in their order, and sums them up."""
 
-    def __init__(self, summary: Summary, zone: tzinfo | None) -> None:
-        self.summary, self._zone = summary, zone
+    def __init__(
+        self, summary: Summary, zone: tzinfo | None, renames: Sequence[Rename] = ()
+    ) -> None:
+        self.summary, self._zone, self._renames = summary, zone, renames
         #: The bars of days that are over, and the changes of status.
         self.bars: list[tuple[str, dict[str, list[float]]]] = []
         self.changes: list[Change] = []
@@ -182,10 +186,24 @@ class Counted:
             self._finish(day)
         for one in summary.jobs.values():
             one.count_to(at)
+        for rename in self._renames:
+            if rename.at <= at:
+                self._rename(rename)
+
+    def _rename(self, rename: Rename) -> None:
+        """Give a job what its old name has, if that is of before."""
+        jobs, old, new = self.summary.jobs, str(rename.old), str(rename.new)
+        if old not in jobs or jobs[old].at >= rename.at:
+            return
+        before = jobs.pop(old)
+        if new not in jobs or jobs[new].at < before.at:
+            jobs[new] = before
+        # The places of the others are not those of the log's names.
+        self.summary.names_at = -1
 
     def _finish(self, day: str) -> None:
         summary = self.summary
-        midnight = _next_midnight(summary.today, self._zone)
+        midnight = next_midnight(summary.today, self._zone)
         bars = {}
         for key, one in summary.jobs.items():
             one.count_to(midnight)

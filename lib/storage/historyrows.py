@@ -90,6 +90,14 @@ class Change(NamedTuple):
     before: Status | None
 
 
+class Rename(NamedTuple):
+    """A job has another key from a moment on."""
+
+    at: float
+    old: JobKey
+    new: JobKey
+
+
 class Share(NamedTuple):
     """How long a job was what, in seconds: its fields are ``TIMES``."""
 

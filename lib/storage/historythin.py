@@ -41,6 +41,7 @@ from lib.storage.historyfiles import (
     row_files,
     span_of,
 )
+from lib.storage.historynames import names_in
 from lib.storage.historynow import Summary, read_summary
 from lib.system.errors import NewerState, StateError, trouble
 from lib.system.files import open_to_write, replace_files
@@ -146,9 +147,12 @@ class _Thinning:
 
     def _fold(self, target: str, made_of: Sizes) -> bool:
         """Make a file of rows of others."""
-        sources = [self._source(name) for name, _size in made_of]
+        # What becomes of it must not change while it is being made.
+        names = names_in(self._folder).until(span_of(target)[1])
+        sources = [names.joined(self._source(name)) for name, _size in made_of]
         keys = set().union(*(source.keys() for source in sources))
-        before = self._day_before(target)
+        day_before = self._day_before(target)
+        before = None if day_before is None else names.joined(day_before)
         times = sorted({moment for source in sources for moment in source.times()})
 
         def block_of(key: str) -> bytes:

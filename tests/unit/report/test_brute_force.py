@@ -68,6 +68,9 @@ PLACES = [
 JOBS = {"disk root": "hour", "http shop": "minute"}
 KEYS = {"disk root": JobKey("DiskSpace", "disk root")}
 KEYS["http shop"] = JobKey("HTTPServerChecker", "http shop")
+#: How many days ago the first job got another name: never, once, twice.
+RENAMES = st.sampled_from([(), (), (8.3,), (61, 1.7), (3.1, 0.01)])
+FORMER = [JobKey("DiskSpace", "disk first"), JobKey("DiskSpace", "disk second")]
 #: What is measured, and the thresholds: free is bad where it is low.
 VALUES = {
     "used": Value(0, Unit.PERCENT, fail=Threshold(high=90.0)),
@@ -143,11 +146,13 @@ class World:
         far: list[str],
         steps: list[Step],
         is_thinned: bool,
+        renamed: tuple[float, ...] = (),
     ) -> None:
         self.zone = ZoneInfo(place[0])
         self.now = datetime.fromisoformat(place[1]).replace(tzinfo=UTC)
         self.now_ms = round(self.now.timestamp() * 1000)
         self.folder, self.is_thinned = folder, is_thinned
+        self.renamed = [self.now_ms - round(ago * DAY_MS) for ago in renamed]
         self.entries: dict[Trouble, list[Entry]] = {}
         self.brute = BruteForce(self._fed(far, steps), self.zone)
         self.jobs = [job for job in JOBS if self.brute.rows(job)]
@@ -181,7 +186,7 @@ class World:
             ]
             results = [
                 Result.of(
-                    KEYS[one.job],
+                    self.key_at(one.job, at),
                     Status(one.status),
                     one.code,
                     one.ms / 1000,
@@ -192,12 +197,26 @@ class World:
                 )
                 for one in fed
             ]
-            historylog.record(self.folder, self.zone, at / 1000, results)
+            renames = self._renames_until(at)
+            historylog.record(self.folder, self.zone, at / 1000, results, renames)
             yield from fed
             if self.is_thinned and thins:
                 self._thin(slices=2)
         if self.is_thinned:
             self._thin(slices=1000)
+
+    def key_at(self, job: str, at: int) -> JobKey:
+        """Return the key that a job had at a moment."""
+        if job != "disk root":
+            return KEYS[job]
+        keys = [*FORMER[: len(self.renamed)], KEYS[job]]
+        return keys[sum(moment <= at for moment in self.renamed)]
+
+    def _renames_until(self, at: int) -> list[tuple[JobKey, JobKey]]:
+        """Return the old key and the new one that the job's section says."""
+        before = [moment - 1 for moment in self.renamed if moment <= at][-1:]
+        job = "disk root"
+        return [(self.key_at(job, one), self.key_at(job, at)) for one in before]
 
     def _thin(self, slices: int) -> None:
         """Thin in slices of a few jobs each, as many of them as are given."""
@@ -220,7 +239,8 @@ class World:
             troubles = self.brute.troubles(job)
             records.append(self._record(job, last, troubles))
             for number, trouble in enumerate(troubles):
-                self.entries[trouble] = self._told(key, number, trouble)
+                then = self.key_at(job, trouble.began)
+                self.entries[trouble] = self._told(then, number, trouble)
         log.note(
             sorted(
                 (entry for those in self.entries.values() for entry in those),
@@ -277,7 +297,7 @@ def _moment(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
-WORLDS = st.tuples(st.sampled_from(PLACES), FAR, STEPS, st.booleans())
+WORLDS = st.tuples(st.sampled_from(PLACES), FAR, STEPS, st.booleans(), RENAMES)
 
 
 def check_everything(folder: Any, world: World) -> None:

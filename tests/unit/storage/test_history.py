@@ -241,6 +241,115 @@ def test_what_is_over_is_made_small_and_reads_the_same(two_days):
     assert len(everything(two_days)) == 43
 
 
+def renamed_twice(folder, ages):
+    """Write a job of ten days that was renamed on the third and on the eighth."""
+    old, between = JobKey("DiskSpace", "disk a"), JobKey("DiskSpace", "disk b")
+    was = {3: (old, between), 8: (between, KEY)}
+    renames, keys = [], old
+    for hour in range(240):
+        at = DAY + 3600 * hour + 1800
+        if hour % 24 == 5 and hour // 24 in was:
+            renames, keys = [was[hour // 24]], was[hour // 24][1]
+        status = Status.FAILING if hour % 50 < 7 else Status.OK
+        found = result(status, keys, holds_s=4000.0, used=float(hour))
+        historylog.record(folder, BERLIN, at, [found, result(key=OTHER)], renames)
+        if ages and hour % 12 == 0:
+            assert historythin.thin(folder, ages)
+    return at + 1
+
+
+def one_name(folder, ages):
+    for hour in range(240):
+        status = Status.FAILING if hour % 50 < 7 else Status.OK
+        found = result(status, KEY, holds_s=4000.0, used=float(hour))
+        at = DAY + 3600 * hour + 1800
+        historylog.record(folder, BERLIN, at, [found, result(key=OTHER)])
+        if ages and hour % 12 == 0:
+            assert historythin.thin(folder, ages)
+
+
+def shown_of(folder, until):
+    history = History(folder, BERLIN)
+    span = DAY, until
+    return [
+        history.latest(),
+        history.days(None, 20, until),
+        history.days([KEY], 20, until),
+        history.changes(),
+        history.changes(KEY),
+        history.rows(KEY, *span),
+        history.share(KEY, *span),
+        history.buckets(KEY, *span),
+        history.slowest([KEY], *span),
+        [history.standing(KEY, DAY + 86_400 * day) for day in range(9, 11)],
+        list(history.stands([KEY], until - 200_000, until)),
+        [trace.numbers for _key, trace in history.traces({KEY: "used"}, *span)],
+    ]
+
+
+@pytest.mark.parametrize("ages", [None, AGES])
+def test_a_renamed_job_has_the_history_of_its_old_names(tmp_path, ages):
+    for name in ("renamed", "one"):
+        (tmp_path / name).mkdir()
+    until = renamed_twice(tmp_path / "renamed", ages)
+    one_name(tmp_path / "one", ages)
+    for found, expected in zip(
+        shown_of(tmp_path / "renamed", until),
+        shown_of(tmp_path / "one", until),
+        strict=True,
+    ):
+        assert found == expected
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_name_that_is_in_use_again_is_another_jobs(tmp_path, is_lost):
+    old = JobKey("DiskSpace", "disk old")
+    record(tmp_path, NOON, result(Status.FAILING, old))
+    # The section says so in every run.
+    for minute in (1, 2):
+        at = NOON + 60 * minute
+        found = [result(Status.FAILING)]
+        historylog.record(tmp_path, UTC, at, found, [(old, KEY)])
+    if is_lost:
+        (tmp_path / "history" / "now.bin").unlink()
+    record(tmp_path, NOON + 180, result(key=old), result())
+    history = History(tmp_path, UTC)
+    assert [row.at - NOON for row in history.rows(KEY, 0, NOON + 999)] == [
+        0,
+        60,
+        120,
+        180,
+    ]
+    assert [row.at - NOON for row in history.rows(old, 0, NOON + 999)] == [180]
+    assert [change.at - NOON for change in history.changes(KEY)] == [0, 180]
+    assert [change.at - NOON for change in history.changes(old)] == [180]
+    assert history.days()[KEY]["2026-11-22"].failing == 180
+    renames = (tmp_path / "history" / "renames.log").read_bytes()
+    assert renames.count(b"\n") == 1
+
+
+def test_a_job_that_got_its_old_name_back_keeps_its_history(tmp_path):
+    old = JobKey("DiskSpace", "disk old")
+    keys = [old, KEY, old, KEY]
+    for minute, key in enumerate(keys):
+        before = [(keys[minute - 1], key)] if minute else []
+        at = NOON + 60 * minute
+        historylog.record(tmp_path, UTC, at, [result(key=key)], before)
+    history = History(tmp_path, UTC)
+    assert len(history.rows(KEY, 0, NOON + 999)) == 4
+    assert history.rows(old, 0, NOON + 999) == []
+    assert set(history.latest()) == set(history.days()) == {KEY}
+
+
+def test_a_line_of_a_rename_that_is_not_whole_is_passed_over(tmp_path):
+    old = JobKey("DiskSpace", "disk old")
+    record(tmp_path, NOON, result(key=old))
+    path = tmp_path / "history" / "renames.log"
+    path.write_bytes(b"00000000 [1, 2]\nhalf a li")
+    historylog.record(tmp_path, UTC, NOON + 60, [result()], [(old, KEY)])
+    assert len(everything(tmp_path)) == 2
+
+
 def test_an_hour_of_today_is_made_small(tmp_path):
     for minute in (0, 59, 60):
         record(tmp_path, NOON + 60 * minute, result(used=1.5))
