@@ -24,7 +24,7 @@ packages=(
     exim4-base exim4-daemon-light libidn12
     opensmtpd
     msmtp msmtp-mta libsecret-1-0
-    cyrus-common cyrus-imapd libxapian30 libical3 libsasl2-modules libsasl2-modules-db sasl2-bin
+    cyrus-common cyrus-imapd libxapian30 libical3 libsasl2-modules libsasl2-modules-db sasl2-bin libpcre3
     courier-authlib courier-authlib-userdb courier-base courier-imap libcourier-unicode4 libgamin0
     sendmail-base sendmail-bin sendmail-cf m4 libsigsegv2
 )
@@ -38,6 +38,10 @@ fetch() {
     for package in "$folder"/debs/*.deb; do
         dpkg-deb -x "$package" "$folder/root"
     done
+    # In Debian /lib is /usr/lib, of which some packages know nothing yet.
+    if [ -d "$folder/root/lib" ]; then
+        cp -a "$folder/root/lib" "$folder/root/usr/"
+    fi
     rm -rf "$folder/debs" "$unpacked"
     mv "$folder" "$unpacked"
 }

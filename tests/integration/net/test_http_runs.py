@@ -122,6 +122,8 @@ class Servers:
         await self._over.wait()
         for server in servers:
             server.close()
+        # What was accepted last is a talk a moment later.
+        await asyncio.sleep(0.1)
         talks = list(self._talks)
         for task in talks:
             task.cancel()
