@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 
@@ -48,8 +49,14 @@ def content_of(path: Path) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        logger.warning("%s cannot be read: %s", path, error.strerror or error)
+        _say_unreadable(path, error.strerror or str(error))
         return b""
+
+
+@lru_cache
+def _say_unreadable(path: Path, why: str) -> None:
+    """Log it, once in a process: a report looks into a file several times."""
+    logger.warning("%s cannot be read: %s", path, why)
 
 
 class Latest(msgspec.Struct, array_like=True):
