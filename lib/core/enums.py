@@ -113,16 +113,17 @@ class Decision(enum.StrEnum):
     @property
     def is_about_the_way(self) -> bool:
         """Return whether it says that the target could not be reached to be judged."""
-        return self in (Decision.UNREACHABLE, Decision.BLIND)
+        return self in IN_THE_WAY
 
 
+#: What says that a target could not be reached to be judged.
+IN_THE_WAY = (Decision.UNREACHABLE, Decision.BLIND)
 _HOLDS_BACK = frozenset(
     {
         Decision.MUTED,
         Decision.ACKNOWLEDGED,
         Decision.MAINTENANCE,
-        Decision.UNREACHABLE,
-        Decision.BLIND,
+        *IN_THE_WAY,
     }
 )
 

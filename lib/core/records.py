@@ -148,7 +148,13 @@ class Record(Stored, frozen=True, eq=False):
     @property
     def is_out_of_reach(self) -> bool:
         """Return whether its target could not be reached to be judged."""
-        return self.held is not None and self.held.is_about_the_way
+        return self.in_the_way is not None
+
+    @property
+    def in_the_way(self) -> Decision | None:
+        """Return why it could not be judged, unreachable or blind; None: it could."""
+        held = self.held
+        return held if held is not None and held.is_about_the_way else None
 
     @property
     def since(self) -> datetime | None:

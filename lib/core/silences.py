@@ -207,8 +207,8 @@ class Silences(msgspec.Struct, frozen=True):
         Or else why it is out of reach, by its record.
         """
         held = self.holding(record.key, name, tags, now)
-        if held is None and record.held is not None and record.held.is_about_the_way:
-            return Held(record.held, record.held_by)
+        if held is None and record.in_the_way is not None:
+            return Held(record.in_the_way, record.held_by)
         known = record.acknowledged
         if held is None and known is not None and known.covers(record.status):
             return Held(Decision.ACKNOWLEDGED, known.who, None, known.why)
@@ -230,7 +230,7 @@ def has_ended(
     if record.held is None:
         return False
     silences = silences or Silences()
-    if record.held.is_about_the_way:
+    if record.is_out_of_reach:
         return record.key not in silences.out_of_reach
     return silences.holding_record(record, name, tags, now) is None
 

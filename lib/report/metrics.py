@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from lib.core import health
-from lib.core.enums import Decision, Health, Status
+from lib.core.enums import IN_THE_WAY, Health, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record, RunRecord, counted_jobs
@@ -54,7 +54,6 @@ STATUS_NUMBERS = {
     Status.PENDING: 4,
 }
 _STATUSES = frozenset(map(str, STATUS_NUMBERS))
-_IN_THE_WAY = (Decision.UNREACHABLE, Decision.BLIND)
 _SEVERITIES = {Status.WARNING: 1, Status.FAILING: 2, Status.UNKNOWN: 2}
 _VALUE_NAMES = {
     Unit.SECONDS: "checker_job_value_seconds",
@@ -230,7 +229,7 @@ def _of_ourselves(facts: Facts) -> dict[str, list[Sample]]:
 
 def _of_jobs(facts: Facts) -> dict[str, list[Sample]]:
     samples: dict[str, list[Sample]] = {name: [] for name in METRICS}
-    others = (*_IN_THE_WAY, NOT_RUN_YET, NOT_SET_UP, DISABLED)
+    others = (*IN_THE_WAY, NOT_RUN_YET, NOT_SET_UP, DISABLED)
     counts = dict.fromkeys(map(str, (*Status, *others)), 0)
     for key, labels in _labels(facts):
         record, entry = facts.records.get(key), facts.catalog.get(key)
@@ -238,7 +237,7 @@ def _of_jobs(facts: Facts) -> dict[str, list[Sample]]:
         is_off = entry is not None and not entry.enabled
         code = DISABLED if is_off else status_of(record or Record(key), was_judged)
         counts[code] += 1
-        is_in_the_way = record is not None and code in _IN_THE_WAY
+        is_in_the_way = record is not None and code in IN_THE_WAY
         if code not in _STATUSES and not is_in_the_way:
             # There is no result of it.
             continue

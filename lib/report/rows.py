@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from lib.core import decisions
-from lib.core.enums import Decision, Status
+from lib.core.enums import IN_THE_WAY, Decision, Status
 from lib.core.jobs import CatalogEntry, Job, JobKey, Policy
 from lib.core.records import Record, RunRecord
 from lib.core.results import JobReport, Threshold, Values, value_lines
@@ -117,11 +117,10 @@ _FIRST = (
     Status.UNKNOWN,
     Status.WARNING,
     Status.PENDING,
-    Decision.UNREACHABLE,
-    Decision.BLIND,
+    *IN_THE_WAY,
 )
 #: What counts as failing: also what could not be judged.
-_DOWN = (Status.FAILING, Status.UNKNOWN, Decision.UNREACHABLE, Decision.BLIND)
+_DOWN = (Status.FAILING, Status.UNKNOWN, *IN_THE_WAY)
 
 
 def listed(
@@ -306,9 +305,7 @@ def policy_row(policy: Policy) -> dict[str, Any]:
 
 def status_words(record: Record, status: str) -> str:
     """Return a status as a table has it: unreachable or blind if it was not judged."""
-    if record.held is not None and record.is_out_of_reach:
-        return record.held.value
-    return status
+    return record.in_the_way.value if record.in_the_way else status
 
 
 def notified_words(record: Record) -> str:
@@ -365,8 +362,8 @@ def status_of(record: Record, was_judged: bool) -> str:
 
     Unreachable or blind if it could not be judged.
     """
-    if record.held is not None and record.is_out_of_reach:
-        return record.held.value
+    if record.in_the_way:
+        return record.in_the_way.value
     if record.status is not Status.OK:
         return record.status.value
     if record.pending:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.core import calendar, deferral, health
 from lib.core.calendar import SummarySeries
-from lib.core.enums import Decision, Status
+from lib.core.enums import IN_THE_WAY, Decision, Status
 from lib.core.health import prover
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import DeferredMessage
@@ -45,7 +45,6 @@ COLUMNS = ("item", "value")
 #: How many round-trip mails are shown, the last first.
 MAX_PROOFS = 10
 _BAD = (Status.FAILING, Status.UNKNOWN, Status.WARNING)
-_IN_THE_WAY = (Decision.UNREACHABLE, Decision.BLIND)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 #: How many jobs that are not OK are shown; Checker's own state comes below them.
 MAX_DOWN = 20
@@ -87,17 +86,11 @@ def headline(
         return "Nothing is known yet: no run has finished."
     jobs = counted(len(counted_jobs(catalog, records)), "job")
     counts: Counter[Status | Decision] = Counter(
-        record.held if record.held and record.is_out_of_reach else record.status
-        for record in bad
+        record.in_the_way or record.status for record in bad
     )
     failures = [
         f"{counts[word]} {word}"
-        for word in (
-            Status.FAILING,
-            Status.UNKNOWN,
-            Decision.UNREACHABLE,
-            Decision.BLIND,
-        )
+        for word in (Status.FAILING, Status.UNKNOWN, *IN_THE_WAY)
         if counts[word]
     ]
     down = ", ".join(failures) or "Nothing is down"
@@ -274,7 +267,7 @@ def data(
         ),
         "jobs": {
             "total": len(counted_jobs(catalog, records)),
-            **{code.value: counts[code.value] for code in (*_BAD, *_IN_THE_WAY)},
+            **{code.value: counts[code.value] for code in (*_BAD, *IN_THE_WAY)},
             "disabled": sum(not job.enabled for job in catalog.values()),
         },
         "listed": list(listed),

@@ -424,10 +424,7 @@ def _silences(
     """Return what holds alerts back, jobs out of reach included; None: nothing does."""
     silences = requests.silences if requests is not None else None
     records = session.records
-    if not any(
-        record.held is not None and record.held.is_about_the_way
-        for record in records.values()
-    ):
+    if not any(record.is_out_of_reach for record in records.values()):
         return silences
     from lib.core.dependencies import out_of_reach
     from lib.core.silences import Silences

@@ -83,7 +83,7 @@ def _member(
         job.name,
         status,
         at,
-        record.held if record.is_out_of_reach else None,
+        record.in_the_way,
         _held_words(known, job, record, status, now),
         first_line(known.reasons.get(job.key, record.last_reason)),
     )
