@@ -215,7 +215,8 @@ def history(args: argparse.Namespace) -> int:
     known, removed = catalog.get(key), None
     if known is None or not known.enabled:
         records = state.load().records
-        removed = month.removals(reader, settings.state, {key}, records).get(key)
+        last = reader.latest()
+        removed = month.removals(last, settings.state, {key}, records).get(key)
     begin, end = since.timestamp(), until.timestamp()
     found = past.past(reader, key, names[key], begin, end, removed)
     code = TROUBLE if settings.last_usable else OK

@@ -171,7 +171,8 @@ def report(
         for key, of_job in changes.items()
         if (key not in names or key in disabled) and of_job[-1].status is not Status.OK
     }
-    removed, latest = removals(history, audit, gone, records), history.latest()
+    latest = history.latest()
+    removed = removals(latest, audit, gone, records)
     last_run = max((row.at for row in latest.values()), default=0.0)
     for key in removed.keys() & bars.keys() & latest.keys():
         bars[key] = _up_to(removed[key], bars[key], latest[key], last_run, period)
@@ -204,17 +205,19 @@ def report(
 
 
 def removals(
-    history: History,
+    latest: Mapping[JobKey, Row],
     audit: Path,
     keys: Collection[JobKey],
     records: Mapping[JobKey, Record],
 ) -> dict[JobKey, float]:
-    """Return when these jobs, which are no longer checked, were removed."""
+    """Return when these jobs, which are no longer checked, were removed.
+
+    ``latest`` has their last results.
+    """
     entries: dict[JobKey, list[Entry]] = {}
     if keys:
         for entry in auditlog.read_entries(audit, lambda key, _name: key in keys):
             entries.setdefault(entry.key, []).append(entry)
-    latest = history.latest() if keys else {}
     found = {
         key: removed_at(records.get(key), entries.get(key, ()), latest.get(key))
         for key in keys

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, timedelta, tzinfo
 from typing import NamedTuple
 
 from lib.core.decisions import Entry, Event, StateDetails
@@ -17,6 +17,7 @@ from lib.core.enums import Status
 from lib.core.records import Record
 from lib.core.text import duration
 from lib.storage.history import TIMES, Change, Row, Share
+from lib.storage.historynow import midnight
 
 _UP = (Status.OK, Status.WARNING)
 #: While one of these holds, a failure is not counted.
@@ -182,10 +183,7 @@ def midnights(days: Sequence[date], zone: tzinfo | None) -> list[float]:
 
     A day is one of the zone's, of 23 to 25 hours; None: this machine's zone.
     """
-    return [
-        datetime(one.year, one.month, one.day, tzinfo=zone).timestamp()
-        for one in (*days, days[-1] + timedelta(days=1))
-    ]
+    return [midnight(one, zone) for one in (*days, days[-1] + timedelta(days=1))]
 
 
 def percent_words(uptime: float | None) -> str:

@@ -17,7 +17,7 @@ import logging
 import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from lib.core.jobs import JobKey
-from lib.core.text import table_time
+from lib.core.text import table_time, utc
 from lib.storage.historyblocks import (
     BARS_KIND,
     CHANGES_KIND,
@@ -35,6 +35,7 @@ from lib.storage.historyblocks import (
     bars_block,
     block,
     blocks,
+    naming,
     payload_of,
 )
 from lib.storage.historyfiles import (
@@ -60,6 +61,7 @@ from lib.storage.historynow import (
     content_of,
     local_day,
     lost_changes,
+    midnight,
     next_midnight,
     read_summary,
 )
@@ -316,8 +318,8 @@ class History:
         count = int((until - since) // _DAY_S) + 2
         found = []
         for day, share in sorted(self.days({key}, count, until).get(key, {}).items()):
-            begin = self._midnight(date.fromisoformat(day))
-            ends = self._midnight(date.fromisoformat(day) + timedelta(days=1))
+            begin = midnight(date.fromisoformat(day), self.zone)
+            ends = next_midnight(day, self.zone)
             known_s = sum(share[:-1])
             if until < ends:
                 # What comes then has buckets.
@@ -327,9 +329,6 @@ class History:
                 known_s = min(max(known_s, 0.0), ends - begin)
                 found.append(Known(begin, ends, known_s))
         return found
-
-    def _midnight(self, day: date) -> float:
-        return datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp()
 
     def share(self, key: JobKey, since: float, until: float) -> Share:
         """Return how a job's time from ``since`` to ``until`` is shared.
@@ -435,16 +434,17 @@ class History:
             return [f"nothing is shown: {trouble(self.folder, 'read it', error)}"]
         if why := self.not_written(now):
             return [why]
-        found, lost_at = self._lost_days(now), self._summary().changes_lost_at
-        if lost_at:
-            since = table_time(datetime.fromtimestamp(lost_at, UTC), self.zone, now)
+        summary = self._summary()
+        found = self._lost_days(summary.today or local_day(now.timestamp(), self.zone))
+        if summary.changes_lost_at:
+            lost_at = utc(summary.changes_lost_at)
+            since = table_time(lost_at, self.zone, now)
             found.append(f"since {since} {lost_changes(self.folder)}")
         return found
 
-    def _lost_days(self, now: datetime) -> list[str]:
+    def _lost_days(self, today: str) -> list[str]:
         """Return in words of which days bars.log has lost the time, if of any."""
         content = content_of(self.folder / BARS)
-        today = self._summary().today or local_day(now.timestamp(), self.zone)
         try:
             whole = [one for one in blocks(content) if one.kind == BARS_KIND]
         except NewerState as error:
@@ -479,8 +479,7 @@ class History:
                 _refuse_newer(self.folder / name, ends.get(name, 0))
         except NewerState as error:
             written_at = max(_written_at(self.folder / name) for name in (NOW, *logs))
-            when = datetime.fromtimestamp(written_at, UTC)
-            since = table_time(when, self.zone, now)
+            since = table_time(utc(written_at), self.zone, now)
             return f"nothing is added since {since}: {error}"
         return ""
 
@@ -585,11 +584,9 @@ def _written_at(path: Path) -> float:
 
 def _refuse_newer(path: Path, start: int) -> None:
     """Raise NewerState, which names the file, if a newer Checker wrote on there."""
-    try:
+    with naming(path):
         for _block in blocks(content_of(path), start):
             pass
-    except NewerState as error:
-        raise NewerState(f"{path}: {error}") from error
 
 
 def packed_changes(content: bytes) -> bytes:

@@ -15,7 +15,9 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -68,6 +70,15 @@ def block(kind: bytes, rows: int, at_ms: int, names_at: int, payload: bytes) -> 
     length, total = len(payload), zlib.crc32(payload)
     header = _HEADER.pack(_MAGIC, FORMAT, kind, rows, length, at_ms, names_at, total)
     return header + _SUM.pack(zlib.crc32(header)) + payload
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have NewerState name the file that is read."""
+    try:
+        yield
+    except NewerState as error:
+        raise NewerState(f"{path}: {error}") from error
 
 
 def blocks(

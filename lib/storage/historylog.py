@@ -23,6 +23,7 @@ from lib.storage.historyblocks import (
     bars_block,
     block,
     names_block,
+    naming,
     run_block,
 )
 from lib.storage.historyfiles import (
@@ -241,10 +242,8 @@ def catch_up(folder: Path, counted: Counted) -> None:
 
 def _log(path: Path, start: int) -> RunLog:
     """Return a log from a byte on; raise NewerState, which names the file."""
-    try:
+    with naming(path):
         return RunLog(path.read_bytes(), start)
-    except NewerState as error:
-        raise NewerState(f"{path}: {error}") from error
 
 
 def _save(folder: Path, counted: Counted) -> None:

@@ -7,7 +7,6 @@ it is now: readers ask for a job by its key of today.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ import msgspec
 from lib.core.jobs import JobKey
 from lib.storage.historyfiles import RENAMES
 from lib.storage.historynow import content_of
-from lib.storage.historyrows import Rename, Row, Trace, in_order
+from lib.storage.historyrows import Rename, Row, Trace, in_order, summed_line, text_of
 
 if TYPE_CHECKING:
     from lib.storage.historycolumns import Checks, Source
@@ -168,12 +167,12 @@ def new_renames(
 def rename_line(rename: Rename) -> bytes:
     """Return a rename as a line: its sum, and JSON."""
     text = msgspec.json.encode([rename.at, str(rename.old), str(rename.new)])
-    return b"%08x %s\n" % (zlib.crc32(text), text)
+    return summed_line(text)
 
 
 def _rename_of(line: bytes) -> Rename | None:
-    total, _space, text = line.partition(b" ")
-    if len(total) != 8 or b"%08x" % zlib.crc32(text) != total:
+    text = text_of(line)
+    if text is None:
         return None
     try:
         at, old, new = msgspec.json.decode(text)

@@ -18,7 +18,7 @@ import msgspec
 
 from lib.core.jobs import JobKey
 from lib.core.text import in_zone
-from lib.storage.historyblocks import NOW_KIND, blocks, payload_of
+from lib.storage.historyblocks import NOW_KIND, blocks, naming, payload_of
 from lib.storage.historyfiles import CHANGES
 from lib.storage.historyrows import (
     CODES,
@@ -32,7 +32,6 @@ from lib.storage.historyrows import (
     Row,
     rounded,
 )
-from lib.system.errors import NewerState
 
 logger = logging.getLogger(__name__)
 
@@ -129,10 +128,8 @@ def read_summary(folder: Path) -> Summary:
     NewerState, which names the file, if a newer Checker wrote it.
     """
     for name in (NOW, BEFORE):
-        try:
+        with naming(folder / name):
             summary = _summary_in(content_of(folder / name))
-        except NewerState as error:
-            raise NewerState(f"{folder / name}: {error}") from error
         if summary is not None:
             return summary
     return Summary()
@@ -162,13 +159,14 @@ def local_day(moment: float, zone: tzinfo | None) -> str:
     return in_zone(datetime.fromtimestamp(moment, UTC), zone).date().isoformat()
 
 
-def _midnight(day: date, zone: tzinfo | None) -> float:
+def midnight(day: date, zone: tzinfo | None) -> float:
+    """Return when a day begins; None: in this machine's zone."""
     return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
 
 
 def next_midnight(day: str, zone: tzinfo | None) -> float:
     """Return when a day is over where people live."""
-    return _midnight(date.fromisoformat(day) + timedelta(days=1), zone)
+    return midnight(date.fromisoformat(day) + timedelta(days=1), zone)
 
 
 class Counted:

@@ -352,13 +352,13 @@ def change_line(change: Change) -> bytes:
             change.before,
         ]
     )
-    return b"%08x %s\n" % (zlib.crc32(text), text)
+    return summed_line(text)
 
 
 def change_of(line: bytes) -> Change | None:
     """Return the change of a line; None if the line is not whole."""
-    total, _space, text = line.partition(b" ")
-    if len(total) != 8 or b"%08x" % zlib.crc32(text) != total:
+    text = text_of(line)
+    if text is None:
         return None
     try:
         key, at, status, code, reason, before = msgspec.json.decode(text)
@@ -377,3 +377,15 @@ def change_of(line: bytes) -> Change | None:
 def hash_of(text: bytes) -> str:
     """Return the hash by which rows name a policy."""
     return digest(text)[:16]
+
+
+def summed_line(text: bytes) -> bytes:
+    """Return a text as a line that begins with its sum."""
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def text_of(line: bytes) -> bytes | None:
+    """Return the text of such a line; None if the line is not whole."""
+    total, _space, text = line.partition(b" ")
+    is_whole = len(total) == 8 and b"%08x" % zlib.crc32(text) == total
+    return text if is_whole else None
