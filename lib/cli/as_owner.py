@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 #: The lines from its title to the next one.
-_GENERAL = re.compile(r"^\[general\].*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
+_GENERAL = r"(?ms)^\[general\].*?(?=^\[|\Z)"
 
 
 def become_owner(args: argparse.Namespace, arguments: list[str]) -> None:
@@ -95,7 +95,7 @@ def state_folder(args: argparse.Namespace) -> Path:
     except (OSError, Unreadable):
         # Loading the settings reports it.
         return Path(args.base).absolute() / "state"
-    general = IniText("".join(_GENERAL.findall(text)), path.name)
+    general = IniText("".join(re.findall(_GENERAL, text)), path.name)
     named = general.value("general", "state")
     if named is None or not named.raw:
         return Path(args.base).absolute() / "state"

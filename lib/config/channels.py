@@ -146,7 +146,7 @@ class _Reader:
 
     def channel(self) -> Channel:
         """Return the channel; its problems are in ``problems``."""
-        if not CHANNEL_NAME.fullmatch(self._name) or self._name in _RESERVED:
+        if not re.fullmatch(CHANNEL_NAME, self._name) or self._name in _RESERVED:
             text = "expected a name of letters, digits, - and _"
             if self._name in _RESERVED:
                 text = f"{self._name} is not the name of a channel; choose another one"
@@ -429,5 +429,5 @@ def unknown_names(contact: Iterable[str], known: Iterable[str]) -> list[str]:
     return [
         name
         for name in contact
-        if "@" not in name and CHANNEL_NAME.fullmatch(name) and name not in channels
+        if "@" not in name and re.fullmatch(CHANNEL_NAME, name) and name not in channels
     ]

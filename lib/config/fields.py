@@ -174,7 +174,7 @@ def addresses(value: str) -> tuple[str, ...]:
 
 
 #: The name of a channel; it holds no @, so it is never taken for an address.
-CHANNEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
+CHANNEL_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}"
 
 
 def contacts(value: str) -> tuple[str, ...]:
@@ -186,7 +186,7 @@ def contacts(value: str) -> tuple[str, ...]:
     for part in parts:
         if "@" in part:
             addresses(part)
-        elif not CHANNEL_NAME.fullmatch(part):
+        elif not re.fullmatch(CHANNEL_NAME, part):
             raise ValueError(
                 "expected mail addresses and names of channels separated by commas, "
                 f"not {shown('', part)}"
@@ -208,7 +208,7 @@ def after(value: str) -> tuple[str, float]:
     match = re.fullmatch(r"(\S+)\s+after\s+(\S+)", value)
     if match and "@" in match[1]:
         raise ValueError("expected the name of a channel, not a mail address")
-    if not match or not CHANNEL_NAME.fullmatch(match[1]):
+    if not match or not re.fullmatch(CHANNEL_NAME, match[1]):
         raise ValueError("expected NAME after a time, such as oncall after 10min")
     return match[1], _after(match[2])
 
@@ -568,8 +568,9 @@ def weekly_clock(value: str) -> tuple[str, str]:
     return day.lower(), clock(time.strip())
 
 
-_DATE_AND_TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{1,2}:[0-9]{2}) ?(Z|[+-][0-9]{2}:[0-9]{2})?"
+_DATE_AND_TIME = (
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{1,2}:[0-9]{2})"
+    r" ?(Z|[+-][0-9]{2}:[0-9]{2})?"
 )
 
 
@@ -578,7 +579,7 @@ def window_start(value: str) -> str:
     that was given."""
     if len(value.split()) == 5:
         return schedule.read(value)
-    match = _DATE_AND_TIME.fullmatch(value)
+    match = re.fullmatch(_DATE_AND_TIME, value)
     try:
         if match:
             text = f"{match[1]}T{match[2].rjust(5, '0')}:00{match[3] or ''}"
@@ -603,7 +604,7 @@ class Range(NamedTuple):
 
 #: The suffixes of quantities, and what they stand for.
 TIME_UNITS, SIZE_UNITS = UNIT_WORDS[Unit.SECONDS], UNIT_WORDS[Unit.BYTES]
-_QUANTITY = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([^\s0-9.]*)", re.ASCII)
+_QUANTITY = r"(?a)([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([^\s0-9.]*)"
 
 
 def quantity(
@@ -617,7 +618,7 @@ def quantity(
     expected = f"expected {what} from {written(low, units)} to {written(high, units)}"
 
     def read(value: str) -> float:
-        match = _QUANTITY.fullmatch(value)
+        match = re.fullmatch(_QUANTITY, value)
         if not match:
             raise ValueError(expected)
         number, unit = match[1], match[2] or bare

@@ -32,8 +32,8 @@ MAX_LINE = 100_000
 MAX_BLANKS = 1000
 #: What ConfigParser calls its default section.
 DEFAULT_SECTION = "DEFAULT"
-_BLANKS = re.compile(rf"\S\s{{{MAX_BLANKS}}}")
-_DELIMITER = re.compile("[=:]")
+_BLANKS = rf"\S\s{{{MAX_BLANKS}}}"
+_DELIMITER = "[=:]"
 #: The line of an option as nearly all are: it begins at the margin, in ASCII.
 _PLAIN_OPTION = re.compile(r"([a-z0-9_]++) *+[=:]([ -~]*+)\n?")
 
@@ -408,7 +408,7 @@ class IniText:
         self._section = known
 
     def _read_option(self, number: int, words: str) -> None:
-        delimiter = _DELIMITER.search(words)
+        delimiter = re.search(_DELIMITER, words)
         if delimiter is None:
             self._add_unclear(number, words)
             return
@@ -458,7 +458,7 @@ class IniText:
 
 
 def _is_too_long(line: str) -> bool:
-    return len(line) > MAX_LINE or bool(_BLANKS.search(line.rstrip()))
+    return len(line) > MAX_LINE or bool(re.search(_BLANKS, line.rstrip()))
 
 
 def twice(option: str, first: str) -> str:

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 _PING = frozenset(secret_options("ping", ""))
 #: The options that give the password of the page, and what it may be.
 _PAGE_TOKEN = frozenset(secret_options("token", ""))
-_GOOD_TOKEN = re.compile(r"[!-~]{16,200}")
+_GOOD_TOKEN = r"[!-~]{16,200}"
 #: Where the older program answered its peers.
 OLDER_LISTEN = ("0.0.0.0", 5000)
 
@@ -426,7 +426,7 @@ def _read_page_token(
         return
     try:
         token = read_secret("token", given, ini.folder)
-        if not _GOOD_TOKEN.fullmatch(token.reveal()):
+        if not re.fullmatch(_GOOD_TOKEN, token.reveal()):
             raise ValueError(
                 f"{option}: expected 16 to 200 letters, digits and signs of ASCII, "
                 "without blanks; make one with: openssl rand -hex 16"

@@ -34,7 +34,7 @@ SECRET_OPTIONS = PASSWORD_OPTIONS | {"passphrase", "secret", "token"}
 #: The options of a channel that are secrets; the file of one must be private.
 _CHANNEL_OPTIONS = frozenset({"url", "webhook", "secret", "token"})
 #: What looks like a token: it is long, or not too short and holds a digit.
-_TOKEN = re.compile(rf"[\w~%.-]{{{MIN_TOKEN},}}|(?=[\w~%.-]*\d)[\w~%.-]{{8,}}")
+_TOKEN = rf"[\w~%.-]{{{MIN_TOKEN},}}|(?=[\w~%.-]*\d)[\w~%.-]{{8,}}"
 #: The ends of options that say how to get a secret.
 _INDIRECT = ("_command", "_file")
 _PING_INDIRECT = frozenset(f"ping{how}" for how in _INDIRECT)
@@ -48,8 +48,8 @@ _CHANNEL = f"{CHANNEL_WORD} "
 _WITH_SECRETS = frozenset({"headers", "environment"})
 _IN_URL = re.compile(r"//([^/@\s]{1,500})@")
 _BETWEEN_URLS = re.compile(r"[\s,]+(?=[a-z][a-z0-9_-]{0,19}://)", re.I)
-_PEER_KEY = re.compile(r",\s*key\s*=\s*([^,]+)")
-_PEER_INDIRECT = re.compile(r",\s*key_(command|file)\s*=")
+_PEER_KEY = r",\s*key\s*=\s*([^,]+)"
+_PEER_INDIRECT = r",\s*key_(command|file)\s*="
 
 
 def read_secret(name: str, values: Mapping[str, Any], folder: Path) -> Secret:
@@ -228,7 +228,7 @@ def parts_of_url(text: str) -> Iterator[str]:
     _host, slash, path = rest.partition("/")
     if len(path) >= MIN_TOKEN:
         yield f"{slash}{path}"
-    yield from _TOKEN.findall(path)
+    yield from re.findall(_TOKEN, path)
 
 
 def file_problems(ini: IniFile) -> Iterator[Problem]:
@@ -266,7 +266,7 @@ def _is_indirect_of_ours(title: str, option: str, text: str) -> bool:
     if title == "general":
         return option in _PING_INDIRECT
     if title == "peers":
-        return bool(_PEER_INDIRECT.search(text))
+        return bool(re.search(_PEER_INDIRECT, text))
     return option in _CHANNEL_INDIRECT
 
 
@@ -336,7 +336,7 @@ def _secrets_of(
     if (title, option) == ("general", "ping"):
         yield text
     if title == "peers":
-        yield from (key.strip() for key in _PEER_KEY.findall(text))
+        yield from (key.strip() for key in re.findall(_PEER_KEY, text))
 
 
 def _in_urls(value: str) -> Iterator[str]:

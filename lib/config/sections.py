@@ -44,9 +44,7 @@ _PLAIN = re.compile(r"[!-?A-~]+ [!-?A-~]+")
 _NOTHING = (REQUIRED, None, "", (), Secret())
 _NO_VALUE = "no value is given, so the default applies; give one, or delete the line"
 #: How a job file of one's own says which kind it is.
-_KIND_LINE = re.compile(
-    r"""(?m)^\s+kind(?:\s*:[^=\n]+)?\s*=\s*["']([a-z][a-z0-9_-]*)["']"""
-)
+_KIND_LINE = r"""(?m)^\s+kind(?:\s*:[^=\n]+)?\s*=\s*["']([a-z][a-z0-9_-]*)["']"""
 _JOB_SECTION_HINT = "; a section for a job of your own is named after its file"
 
 
@@ -143,7 +141,7 @@ class Kinds:
             except (OSError, ValueError):
                 # The worker that loads the file says so.
                 continue
-            for kind in _KIND_LINE.findall(text):
+            for kind in re.findall(_KIND_LINE, text):
                 own.setdefault(kind, file.name)
         return own
 

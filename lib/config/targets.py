@@ -37,7 +37,7 @@ JOB = "job"
 MAX_DEEP = 20
 #: Stands for the host in the other options.
 HOST = "{host}"
-_HOST = re.compile(r"[^\s/@,\x00-\x1f\x7f]{1,253}")
+_HOST = r"[^\s/@,\x00-\x1f\x7f]{1,253}"
 
 
 class TargetSection(msgspec.Struct, frozen=True):
@@ -330,7 +330,7 @@ def hosts_in(folder: Path, options: Mapping[str, OptionValue]) -> dict[str, str]
             continue
         count = len(hosts)
         for host, where in _named(folder, option, value):
-            if not _HOST.fullmatch(host):
+            if not re.fullmatch(_HOST, host):
                 text = f"{option}: expected a host name or an address, not"
                 raise LayerError(where, f"{text} {shown('', host)}")
             if host in hosts:

@@ -42,7 +42,11 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 class Stored(
     msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """A value that can be written as JSON; fields with their default are left out."""
+    """A value that can be written as JSON; fields with their default are left out.
+
+    Modules of many do without ``from __future__ import annotations``: a run that reads
+    the values would compile the text of each annotation.
+    """
 
 
 def digest(text: bytes) -> str:

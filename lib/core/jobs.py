@@ -1,7 +1,5 @@
 """What a job is: its key and policy, and the job files and targets it comes from."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -319,7 +317,7 @@ class Job(Stored, frozen=True, gc=False):
         return cls(key, name, file, JobFrequency.MINUTE, policy, contact, is_own=True)
 
     @classmethod
-    def of_file(cls, file: JobFile, contact: tuple[str, ...]) -> Self:
+    def of_file(cls, file: "JobFile", contact: tuple[str, ...]) -> Self:
         """Return the job that stands for a job file, which fails if it is broken."""
         return cls.stand_in(
             JobKey(file.name), f"{file.name}.py", str(file.path), contact

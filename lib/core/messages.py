@@ -5,8 +5,6 @@ queued, the messages in it are not sent on their own; once it is marked as sent,
 are removed from their records.
 """
 
-from __future__ import annotations
-
 from msgspec.structs import replace
 
 from lib.core.encoding import Count, Moment, Stored, check_moments

@@ -1,7 +1,5 @@
 """What is remembered from run to run: of each job, and of the runs themselves."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime

@@ -1,7 +1,5 @@
 """What the execution of a job came to, and how the values it measured are judged."""
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -39,9 +39,9 @@ Options = Mapping[str, Option]
 #: What a threshold may be given as: a number is the highest that is allowed.
 Limit = Threshold | fields.Range | float | None
 
-_KIND = re.compile(r"[a-z][a-z0-9_-]{0,29}")
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_THRESHOLD = re.compile(r"(warn|fail)_.+")
+_KIND = r"[a-z][a-z0-9_-]{0,29}"
+_NAME = r"[a-z][a-z0-9_]{0,39}"
+_THRESHOLD = r"(warn|fail)_.+"
 #: What reads a text in which ``{host}`` may be meant as it is.
 _ANY_TEXT = (fields.text, fields.escaped, fields.plain)
 #: Attributes of a target, which cannot be options.
@@ -284,7 +284,7 @@ class KindTable:
         means_need: bool = True,
     ) -> None:
         """Keep the table of a class; raise TypeError if it is not right."""
-        if not isinstance(kind, str) or not _KIND.fullmatch(kind):
+        if not isinstance(kind, str) or not re.fullmatch(_KIND, kind):
             raise TypeError(
                 f"kind = {kind!r}: expected a short word of lower-case letters"
             )
@@ -338,7 +338,7 @@ class KindTable:
         for name, known in dict(options).items():
             if not isinstance(known, Option):
                 raise TypeError(f"options[{name!r}]: expected option(...)")
-            if not isinstance(name, str) or not _NAME.fullmatch(name):
+            if not isinstance(name, str) or not re.fullmatch(_NAME, name):
                 raise TypeError(f"options[{name!r}]: expected a lower-case name")
             is_taken = name in RETRY_OPTIONS and self.retries
             if is_taken or name in (*POLICY_OPTIONS, *LAYOUT_OPTIONS, *_RESERVED):
@@ -346,7 +346,7 @@ class KindTable:
             if known.read is fields.secret:
                 self.secrets.append(name)
                 yield from secret_options(name, known.help).items()
-            elif _THRESHOLD.fullmatch(name):
+            elif re.fullmatch(_THRESHOLD, name):
                 subjects.add(name.partition("_")[2])
                 yield name, _as_threshold(name, known)
             else:

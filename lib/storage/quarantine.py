@@ -31,7 +31,7 @@ QUARANTINE, UNREAD = "quarantine", "unread"
 #: damage all at once.
 MAX_FILES, MAX_BYTES = 10_000, 200 * 1024 * 1024
 #: As ``move_away`` names them: what it was called, and since when it is here.
-_DATED = re.compile(r"(?P<stem>.+)\.(?P<since>\d{8}T\d{6}\.\d{6})\.json")
+_DATED = r"(?P<stem>.+)\.(?P<since>\d{8}T\d{6}\.\d{6})\.json"
 
 
 class Quarantine:
@@ -125,7 +125,7 @@ def rejoined(record: Record | None, old: Record) -> Record:
 
 
 def _records_in(path: Path) -> tuple[Record, ...]:
-    match = _DATED.fullmatch(path.name)
+    match = re.fullmatch(_DATED, path.name)
     stem = match["stem"] if match else path.stem
     try:
         if STEM.fullmatch(stem):
@@ -139,7 +139,7 @@ def _records_in(path: Path) -> tuple[Record, ...]:
 
 
 def _since(name: str, otherwise: datetime) -> datetime:
-    match = _DATED.fullmatch(name)
+    match = re.fullmatch(_DATED, name)
     if match is None:
         return otherwise
     return datetime.strptime(match["since"], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
