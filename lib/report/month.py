@@ -314,7 +314,8 @@ def job_rows(found: Report, zone: tzinfo | None) -> list[dict[str, Any]]:
 
 
 def _job_row(job: JobMonth, time_text: Any) -> dict[str, Any]:
-    lengths = [one.outage.seconds for one in job.outages]
+    lengths = [_known_s(one.outage) for one in job.outages]
+    known = [seconds for seconds in lengths if seconds is not None]
     not_notified = sum(one.is_known and one.after_s is None for one in job.outages)
     return {
         "job": job.name,
@@ -322,7 +323,7 @@ def _job_row(job: JobMonth, time_text: Any) -> dict[str, Any]:
         "exists": not job.is_gone,
         "uptime": job.share.uptime,
         "time_s": dict(zip(TIMES, job.share, strict=True)),
-        "longest_s": max(lengths, default=None),
+        "longest_s": max(known, default=None),
         "notified_after_s": job.mean_after_s,
         "not_notified": not_notified,
         "slowest_s": job.slowest[0] if job.slowest else None,
@@ -333,13 +334,13 @@ def _job_row(job: JobMonth, time_text: Any) -> dict[str, Any]:
                 "ended_at": (
                     None if one.outage.ended is None else utc(one.outage.ended)
                 ),
-                "failing_s": one.outage.seconds,
+                "failing_s": seconds,
                 "held": one.outage.held or None,
                 "reason": one.outage.reason,
                 "notified": one.after_s is not None if one.is_known else None,
                 "notified_after_s": one.after_s,
             }
-            for one in job.outages
+            for one, seconds in zip(job.outages, lengths, strict=True)
         ],
         WORDS: {
             "job": f"{job.name} (removed)" if job.is_gone else job.name,
@@ -368,9 +369,12 @@ def _total_words(seconds: float, those: Iterable[Outage]) -> str:
 
 
 def _longest_words(job: JobMonth) -> str:
-    if not job.outages:
+    those = [one.outage for one in job.outages]
+    if not those:
         return ""
-    return _length_words(max((one.outage for one in job.outages), key=_seconds_of))
+    words = _length_words(max(those, key=_seconds_of))
+    is_more = words != NOT_KNOWN and not all(map(_is_length_known, those))
+    return f"at least {words}" if is_more else words
 
 
 def _mean_words(job: JobMonth, not_notified: int) -> str:
@@ -425,6 +429,11 @@ def _length_words(outage: Outage) -> str:
     return _words(outage.seconds) if _is_length_known(outage) else NOT_KNOWN
 
 
+def _known_s(outage: Outage) -> float | None:
+    """Return the same in seconds; None: it is not known."""
+    return outage.seconds if _is_length_known(outage) else None
+
+
 def _is_length_known(outage: Outage) -> bool:
     """Return whether it is; one that is over has lasted for some time.
 
@@ -470,13 +479,16 @@ def csv_text(found: Report, zone: tzinfo | None) -> str:
     heading: list[str] | None = None
     for row in job_rows(found, zone):
         at = row["slowest_at"]
+        time_s = {f"{name}_s": seconds for name, seconds in row["time_s"].items()}
+        if row["outages"] and row[WORDS]["failing"] == NOT_KNOWN:
+            time_s["failing_s"] = None
         cells = {
             "month": found.period.month,
             "job": row["job"],
             "key": row["key"],
             "uptime": row["uptime"],
             "outages": len(row["outages"]),
-            **{f"{name}_s": seconds for name, seconds in row["time_s"].items()},
+            **time_s,
             "longest_s": row["longest_s"],
             "notified_after_s": row["notified_after_s"],
             "not_notified": row["not_notified"],

@@ -816,7 +816,7 @@ def check_report(world: World, text: str) -> None:
             ended = last_one.ended or brute.last(job).at
             outages = [*others, last_one._replace(ended=ended)]
         check_outages(world, outages, row["outages"])
-        failing = sum(one["failing_s"] for one in row["outages"])
+        failing = sum(one["failing_s"] or 0 for one in row["outages"])
         assert failing == pytest.approx(total["failing"] / 1000, abs=1e-5)
         checks = [one.ms for one in brute.rows(job, begin, end)]
         # A bucket of older results may lie partly in the next month.

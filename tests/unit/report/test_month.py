@@ -81,6 +81,27 @@ def test_outages_of_a_time_that_was_lost_are_of_no_known_length(october):
     assert (row[WORDS]["failing"], row[WORDS]["longest"]) == ("not known", "not known")
     (outage,) = month.outage_rows(found, BERLIN)
     assert outage["lasted"] == "not known"
+    assert (row["longest_s"], row["outages"][0]["failing_s"]) == (None, None)
+    (cells,) = csv.DictReader(io.StringIO(month.csv_text(found, BERLIN)))
+    assert (cells["outages"], cells["failing_s"], cells["longest_s"]) == ("1", "", "")
+
+
+def test_the_longest_outage_lasted_at_least_what_is_known(october):
+    record(october, END + timedelta(hours=1), result(Status.FAILING))
+    record(october, END + timedelta(hours=2))
+    record(october, END + timedelta(days=1))
+    november = END + timedelta(days=2)
+    bars = october / "history" / "bars.log"
+    content = bars.read_bytes()
+    record(october, november - timedelta(hours=3), result(Status.FAILING))
+    record(october, november - timedelta(hours=2))
+    record(october, november + timedelta(minutes=1))
+    bars.write_bytes(content)
+    found = report(october, period=month.period_of("2026-11", november, BERLIN))
+    (row,) = month.job_rows(found, BERLIN)
+    assert row["longest_s"] == 3600
+    assert row[WORDS]["longest"] == "at least 1 hour"
+    assert sorted(one["failing_s"] or 0 for one in row["outages"]) == [0, 3600]
 
 
 def test_a_month_has_its_days_and_one_that_is_not_over_ends_now():
