@@ -27,8 +27,8 @@ COLUMNS = ("at", "for", "status", "held", "checks", "took", "values", "reason")
 ALL_COLUMNS = ("at", "status", "held", "took", "values", "reason")
 #: How many lines are shown without --all, the newest.
 MAX_SHOWN = 40
-#: The status of a time without a result.
-NO_RESULT = "no_result"
+#: The status of a time without a result, and of one of which no change is on record.
+NO_RESULT, NOT_KNOWN = "no_result", "not_known"
 #: What is shorter is no gap: buckets are counted to the millisecond.
 MIN_GAP_S = 0.01
 
@@ -38,7 +38,7 @@ class Stretch(NamedTuple):
 
     at: float
     ends: float
-    #: A status, or NO_RESULT.
+    #: A status, NO_RESULT or NOT_KNOWN.
     status: str
     code: str
     #: How many results there were; 0: only the change is still on record.
@@ -88,6 +88,11 @@ def past(
     ((_key, rows),) = history.stands((key,), rows_since, until)
     known_to = until if removed is None else max(since, min(until, removed))
     share = history.share(key, since, known_to)
+    older = _older(history, key, changes, (since, known_to, rows_since))
+    newer = stretches(rows, rows_since, until, known_to)
+    if all(one.status == NO_RESULT for one in older):
+        # There was nothing that could have been thinned.
+        rows_since = since
     return Past(
         key,
         name,
@@ -96,12 +101,7 @@ def past(
         rows_since,
         [row for row in rows if row.at >= rows_since],
         [change for change in changes if change.at >= since],
-        _joined(
-            [
-                *_thinned(history, key, changes, since, min(rows_since, known_to)),
-                *stretches(rows, rows_since, until, known_to),
-            ]
-        ),
+        _joined([*older, *newer]),
         share._replace(nothing=share.nothing + until - known_to),
     )
 
@@ -188,10 +188,27 @@ def _wider(
     return found
 
 
+def _older(
+    history: History,
+    key: JobKey,
+    changes: Sequence[Change],
+    edges: tuple[float, float, float],
+) -> list[Stretch]:
+    """Return the stretches of a time whose results are not kept one by one.
+
+    ``edges``: when it begins, from when on nothing is known, and when it ends.
+    """
+    since, known_to, until = edges
+    found = list(_thinned(history, key, changes, since, min(known_to, until)))
+    if known_to < until:
+        found.append(_nothing(known_to, until))
+    return found
+
+
 def _thinned(
     history: History, key: JobKey, changes: Sequence[Change], since: float, until: float
 ) -> Iterator[Stretch]:
-    """Yield the stretches of a time whose results are not kept one by one."""
+    """Yield the stretches of the part of it that is known."""
     if since >= until:
         return
     moments = [change.at for change in changes]
@@ -246,9 +263,10 @@ def _between_changes(
     changes: Sequence[Change], since: float, until: float
 ) -> Iterator[Stretch]:
     """Yield the stretches of a time of which changes alone are on record."""
-    if not changes:
-        return
-    moments = [*(change.at for change in changes), max(until, changes[-1].at)]
+    first = min(changes[0].at if changes else until, until)
+    if first - since >= MIN_GAP_S:
+        yield Stretch(since, first, NOT_KNOWN, "", 0, 0.0, {}, "")
+    moments = [*(change.at for change in changes), max(until, first)]
     for change, (at, ends) in zip(changes, pairwise(moments), strict=True):
         start, end = max(at, since), min(ends, until)
         if start < end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from lib.core.jobs import JobKey
 from lib.core.results import Unit, Value
 from lib.core.settings import HistoryAges
 from lib.report import past
-from lib.report.past import NO_RESULT, stretches
+from lib.report.past import NO_RESULT, NOT_KNOWN, stretches
 from lib.report.rows import WORDS
 from lib.storage import historylog, historythin
 from lib.storage.history import History, Result, Share, share_of
@@ -243,3 +244,41 @@ def test_a_time_before_all_history_has_no_result(tmp_path):
     found = past.past(History(tmp_path, UTC), KEY, "x", AT - 7200, AT - 3600)
     assert found.stretches == [] or found.stretches[0].status == NO_RESULT
     assert past.headline(found, NOON, UTC).startswith("x: nothing known since")
+
+
+def test_all_results_of_a_young_history_are_on_record(tmp_path):
+    """The file of its first results begins at the midnight before them."""
+    for days in (2, 1, 0.01):
+        record(tmp_path, AT - days * 86_400)
+    assert historythin.thin(tmp_path)
+    history, since = History(tmp_path, UTC), AT - 40 * 86_400
+    assert history.rows_since() > since
+    found = past.past(history, KEY, "x", since, AT)
+    assert (found.rows_since, len(found.rows)) == (since, 3)
+    assert found.stretches[0][:3] == (since, AT - 2 * 86_400, NO_RESULT)
+
+
+@pytest.mark.parametrize(
+    ("removed_days", "is_change_lost"),
+    [(50, False), (30, False), (5, False), (5, True)],
+)
+def test_the_stretches_begin_where_they_were_asked_for(
+    tmp_path, removed_days, is_change_lost
+):
+    """Also where nothing is known of the days before the oldest results."""
+    day, key = 86_400.0, JobKey("DiskSpace", "disk other")
+    for days in range(60, 0, -10):
+        record(tmp_path, AT - days * day)
+        if days >= removed_days:
+            one = Result.of(key, Status.OK, "", 0.25, {}, "", b"p", 150.0)
+            historylog.record(tmp_path, UTC, AT - days * day + 60, [one])
+    while not historythin.thin(tmp_path, HistoryAges(results=2 * day)):
+        pass
+    if is_change_lost:
+        (tmp_path / "history" / "changes.log").unlink()
+    since, removed = AT - 40 * day, AT - removed_days * day + 120
+    found = past.past(History(tmp_path, UTC), key, "x", since, AT, removed)
+    assert found.stretches[0].at == since and found.stretches[-1].ends == AT
+    for one, following in pairwise(found.stretches):
+        assert one.ends == following.at
+    assert (found.stretches[0].status == NOT_KNOWN) == is_change_lost
