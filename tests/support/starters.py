@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from tests.support.instance import Instance, Ran
 from tests.support.powers import as_anybody
+from tests.support.waits import SOON_S
 
 #: What a descriptor may be.
 CLOSED, FULL, UNREAD, GONE = "closed", "full", "unread", "gone"
@@ -79,7 +80,7 @@ class Starter:
         arguments: tuple[str, ...],
         states: Mapping[int, str | Any] = MappingProxyType({}),
         before: tuple[str, ...] = (),
-        limit_s: float = 15,
+        limit_s: float = SOON_S,
     ) -> Ran:
         """Run it to its end, which comes within the limit."""
         process = self.start(instance, arguments, states, before)

@@ -9,7 +9,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from jobs.HeartbeatChecker import is_gone
 from lib.cli import wrap
 from lib.core.heartbeats import What, decoded
 from tests.faults.harness_calls import needs_strace
-from tests.support.waits import until
+from tests.support.waits import SOON_S, until
 
 ROOT = Path(__file__).resolve().parents[3]
 CHECKER = [sys.executable, str(ROOT / "checker.py"), "-m", "wrap"]
@@ -88,14 +87,13 @@ def test_of_much_output_all_is_passed_on_and_four_kilobytes_are_kept(spool):
     assert (len(kept), kept[-4:]) == (4096, "\ufffdend")
 
 
-def test_what_a_command_leaves_behind_may_go_on_writing(spool):
-    script = "(sleep 1; echo late) & echo early"
+def test_what_a_command_leaves_behind_may_go_on_writing(spool, tmp_path):
+    go = tmp_path / "go"
+    script = f"(while [ ! -e '{go}' ]; do sleep .1; done; echo late) & echo early"
     process = started(spool, "sh", "-c", script, options=("--output", "tail"))
-    began = time.monotonic()
-    assert process.wait(20) == 0
-    took = time.monotonic() - began
-    assert process.communicate(timeout=20)[0] == "early\nlate\n"
-    assert time.monotonic() - began > took
+    assert process.wait(SOON_S) == 0
+    go.touch()
+    assert process.communicate(timeout=SOON_S)[0] == "early\nlate\n"
     assert events(spool)[1].output == "early\n"
 
 

@@ -17,6 +17,7 @@ from lib.net.connect import Deadline, NotTried
 from lib.plugins.kind import KindTable
 from tests.support.listeners import found_by, job_of, result_of
 from tests.support.network import EVERYBODY, NOBODY, in_network
+from tests.support.waits import SOON_S
 
 # What runs as nobody finds no module any more.
 _LOADED = (sanitize, icmp, subprocess)
@@ -282,7 +283,7 @@ def test_hundreds_are_pinged_at_once_and_none_is_lost():
         return (yield ping.Pings((socket.AF_INET, (host, 0)), own, count=2))
 
     def inside():
-        limits = lambda group: [Deadline(10) for _ in group]  # noqa: E731
+        limits = lambda group: [Deadline(SOON_S) for _ in group]  # noqa: E731
         began = time.monotonic()
         every = [one for one in bulk.run(hosts, steps, limits) if one is not None]
         return every, time.monotonic() - began
@@ -290,7 +291,7 @@ def test_hundreds_are_pinged_at_once_and_none_is_lost():
     every, took_s = in_network(inside)
     assert {host for host, _answers in every} == {*hosts}
     assert [answers for _host, answers in every if len(answers.received) != 2] == []
-    assert took_s < 5
+    assert took_s < SOON_S
 
 
 def test_hundreds_that_are_silent_end_together():
@@ -300,7 +301,7 @@ def test_hundreds_that_are_silent_end_together():
         return (yield ping.Pings((socket.AF_INET, (host, 0)), own, wait_s=0.3))
 
     def inside():
-        limits = lambda group: [Deadline(10) for _ in group]  # noqa: E731
+        limits = lambda group: [Deadline(SOON_S) for _ in group]  # noqa: E731
         began = time.monotonic()
         every = [one for one in bulk.run(hosts, steps, limits) if one is not None]
         return every, time.monotonic() - began
@@ -311,7 +312,7 @@ def test_hundreds_that_are_silent_end_together():
     every, took_s = in_network(inside, answer=mute)
     assert len(every) == 500
     assert all(answers.times == (None,) * 3 for _host, answers in every)
-    assert took_s < 5
+    assert took_s < SOON_S
 
 
 # The ping command.

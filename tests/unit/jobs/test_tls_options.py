@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import ssl
+import threading
 import time
 from base64 import b64encode
 
@@ -29,6 +30,7 @@ from tests.support.listeners import (
     result_of,
     says,
 )
+from tests.support.waits import SOON_S
 
 ROOT = issued("Test root", ca=True, ends=3000, begins=-3000)
 MIDDLE = issued("Test intermediate", by=ROOT, ca=True, ends=900)
@@ -349,8 +351,8 @@ def test_a_server_that_is_silent_on_our_certificate_has_accepted_it(
 ):
     with Listener(says(HOLD, first=True), context=context) as it:
         began = time.monotonic()
-        assert found(it, folder, certificate=folder / "both.pem") == "fine"
-        assert time.monotonic() - began < 6
+        assert found(it, folder, certificate=folder / "both.pem", timeout=40) == "fine"
+        assert time.monotonic() - began < SOON_S
 
 
 def test_a_certificate_of_ours_that_cannot_be_used_is_unknown(folder, clients):
@@ -543,19 +545,19 @@ def test_a_bad_certificate_is_a_result_and_no_other_address_is_asked(folder, tmp
 
 @pytest.mark.long
 def test_many_wait_side_by_side(folder):
+    everybody = threading.Barrier(40)
+
     def slow(conn, listener):
-        listener.over.wait(0.4)
+        everybody.wait(SOON_S)
         smtp(folder)(conn, listener)
 
     with Listener(slow) as it:
         options = given(it, folder, {"starttls": "smtp"})
         jobs = [job_of(TLSCertExpiration, **options) for _ in range(40)]
-        began = time.monotonic()
         answers = TLSCertExpiration.check_many(
             jobs, lambda group: [Deadline(30) for _ in group]
         )
         results = [answer for answer in answers if answer is not None]
-    assert time.monotonic() - began < 10
     assert [set(values) for _job, values in results] == [{"days"}] * 40
 
 

@@ -24,6 +24,7 @@ from tests.support.listeners import (
     tls_context,
     write_authority,
 )
+from tests.support.waits import SOON_S
 
 
 def fetched(url, limit_s=5.0, **more):
@@ -69,8 +70,8 @@ def test_hundreds_of_silent_servers_end_at_their_deadline():
         ):
             if one is not None:
                 ended[one[0]] = time.monotonic() - began
-    assert ended[well.url()] < 1.5
-    assert ended[it.url()] < 3.5
+    assert next(iter(ended)) == well.url()
+    assert ended[it.url()] < SOON_S
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/"])

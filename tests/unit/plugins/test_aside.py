@@ -9,6 +9,7 @@ from lib.net.connect import Deadline
 from lib.plugins import aside
 from lib.plugins.aside import Piece
 from lib.plugins.base import CheckFailed, CheckUnknown
+from tests.support.waits import SOON_S
 
 
 def fails(_progress):
@@ -37,7 +38,7 @@ def test_what_hangs_is_unknown_in_time():
     began = time.monotonic()
     with pytest.raises(CheckUnknown, match="/nfs did not answer within 0.5 s"):
         aside.do(hangs, "/nfs", Deadline(0.5))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SOON_S
 
 
 @pytest.mark.long
@@ -45,11 +46,9 @@ def test_what_hangs_holds_up_none_of_those_behind_it(monkeypatch):
     monkeypatch.setattr(aside, "SILENT_S", 0.2)
     works = [hangs if name == 3 else (lambda _progress: 1) for name in range(20)]
     pieces = [Piece(name, work, "it", True) for name, work in enumerate(works)]
-    began, told = time.monotonic(), {}
-    for answer in aside.do_many(pieces, lambda some: [Deadline(3) for _ in some]):
-        if answer:
-            told[answer[0]] = (answer[1], time.monotonic() - began)
+    answers = aside.do_many(pieces, lambda some: [Deadline(4) for _ in some])
+    told = dict(filter(None, answers))
     assert len(told) == 20
-    assert isinstance(told[3][0], CheckUnknown)
+    assert isinstance(told[3], CheckUnknown)
     # The others do not wait until its time is over.
-    assert all(took < 2.5 for name, (_told, took) in told.items() if name != 3)
+    assert [*told][-1] == 3

@@ -31,6 +31,7 @@ from lib.plugins.kind import KindTable
 from lib.workers.execute import execute
 from tests.support import fakes
 from tests.support.listeners import Datagrams, Listener, answer, job_of, result_of, says
+from tests.support.waits import SOON_S
 from tests.unit.config.test_load import BASE
 
 OK, FAILING, UNKNOWN = Status.OK, Status.FAILING, Status.UNKNOWN
@@ -145,10 +146,11 @@ def test_all_tries_share_the_timeout():
 @pytest.mark.parametrize("kind", [Scripted, Stepping])
 def test_nothing_is_tried_again_where_the_pause_does_not_fit(kind):
     began = time.monotonic()
-    job, result = found([CheckFailed("a"), 1], kind, retries=1, retry_pause="20s")
+    options = {"timeout": 40, "retries": 1, "retry_pause": "50s"}
+    job, result = found([CheckFailed("a"), 1], kind, **options)
     assert (result.status, len(job.seen)) == (FAILING, 1)
-    assert job.seen[0][1].limit_s == 5
-    assert time.monotonic() - began < 5
+    assert job.seen[0][1].limit_s == 40
+    assert time.monotonic() - began < SOON_S
 
 
 def test_every_kind_has_it_but_those_that_look_at_news():

@@ -202,7 +202,7 @@ def test_a_worker_that_dies_before_its_jobs_begin_is_not_tried_for_ever(folder):
         "Many", text + spawner("Many", jobs, "import time; time.sleep(2)")
     )
     assert set(notified.lost) == {"Many 0", "Many 1", "Many 2"}
-    assert notified.seconds < 8
+    assert notified.seconds < SOON_S
 
 
 @pytest.mark.parametrize(

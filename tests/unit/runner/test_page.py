@@ -16,8 +16,15 @@ from lib.storage.store import TEMPLATES, State
 from tests.support.fakes import job
 from tests.support.instance import Instance
 from tests.support.snapshots import NOON, entry
+from tests.support.waits import SOON_S
 from tests.unit.report.test_reader import KEY, OTHER, written
 from tests.unit.storage.test_history import in_format_2
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Have time for all pages, also where the templates take long to begin."""
+    monkeypatch.setattr(page, "SLICE_S", SOON_S)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waits import SOON_S
+
 ROOT = Path(__file__).parents[3]
 
 #: Adopts a process that cannot be waited for when it is killed, as one that waits for a
@@ -55,10 +57,10 @@ def test_nothing_waits_for_an_orphan_that_does_not_end():
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=3 * SOON_S,
     )
     if ran.returncode == 3:
         pytest.skip("no process may trace another one here")
     assert ran.returncode == 0, ran.stderr
-    assert float(ran.stdout) < 5
+    assert float(ran.stdout) < SOON_S
     assert ran.stderr.count("behind; it is killed") == 1

@@ -17,7 +17,7 @@ from lib.system.process import Child, how_it_ended
 from tests.support.waits import SOON_S
 
 
-def ended(child: Child, limit_s: float = 5.0) -> list[object]:
+def ended(child: Child, limit_s: float = SOON_S) -> list[object]:
     """Return what a child told until it ended."""
     frames: list[object] = []
     deadline = time.monotonic() + limit_s
@@ -39,7 +39,7 @@ def is_there(pid: int) -> bool:
         return False
 
 
-def gone(pid: int, limit_s: float = 3.0) -> bool:
+def gone(pid: int, limit_s: float = SOON_S) -> bool:
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         if not is_there(pid):
@@ -86,7 +86,7 @@ def test_a_child_whose_own_work_breaks_down_says_so(approved):
         lambda emit: os.kill(os.getpid(), 9),
         lambda emit: os.kill(os.getpid(), 15),
         lambda emit: os.kill(os.getpid(), 40),
-        lambda emit: (os.closerange(3, 256), emit(["a"])),
+        lambda emit: (os.closerange(3, os.sysconf("SC_OPEN_MAX")), emit(["a"])),
     ],
 )
 def test_how_a_child_ended_is_said_in_words(work, approved):
