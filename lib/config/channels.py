@@ -420,7 +420,7 @@ def check_contacts(
         if is_layer:
             del ini.sections[section].options[option]
         elif not fatal:
-            del ini.sections[section]
+            ini.remove(section)
 
 
 def unknown_names(contact: Iterable[str], known: Iterable[str]) -> list[str]:

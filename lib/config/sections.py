@@ -102,7 +102,7 @@ def check_titles(
     for section in sections if wrong_titles else ():
         word = section.partition(" ")[0]
         if title_of(section) in wrong_titles and titles.is_kind(word):
-            del ini.sections[section]
+            ini.remove(section)
     return problems
 
 

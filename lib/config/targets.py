@@ -170,12 +170,13 @@ class _Sections:
 
     def targets(self, name: str) -> Iterator[TargetSection]:
         """Yield the target of a section, or one for each of its hosts."""
-        section = self.ini.sections[self.titles[name]]
+        own_title = self.titles[name]
+        section = self.ini.sections[own_title]
         where = section.where
         try:
             if self._is_override(name):
                 return
-            own = self._layers.of(self.titles[name])
+            own = self._layers.with_templates(own_title, section.options)
             hosts = self._hosts_in(name, own)
         except LayerError as error:
             options = {**self._defaults, **section.options}
@@ -275,10 +276,15 @@ class Layers:
 
         Raise LayerError if a template is missing, or if templates use each other.
         """
-        return self._of(title, ())
+        return self.with_templates(title, self._ini.options(title))
 
-    def _of(self, title: str, users: tuple[str, ...]) -> dict[str, OptionValue]:
-        own = self._ini.options(title)
+    def with_templates(
+        self, title: str, own: dict[str, OptionValue], users: tuple[str, ...] = ()
+    ) -> dict[str, OptionValue]:
+        """Return a section's own options with those of the templates it uses.
+
+        ``users`` are the titles of those that use it.  Raise LayerError as ``of`` does.
+        """
         if "use" not in own:
             return own
         names = names_in(own["use"].raw)
@@ -306,7 +312,8 @@ class Layers:
         elif len(users) > MAX_DEEP:
             text = f"more than {MAX_DEEP} templates use one another"
         else:
-            self._templates[template] = self._of(template, users)
+            own = self._ini.options(template)
+            self._templates[template] = self.with_templates(template, own, users)
             return self._templates[template]
         raise LayerError(use.where, f"use = {shown('', name)}: {text}")
 

@@ -6,7 +6,9 @@ sections about Checker itself, each kind of target types its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +59,65 @@ class IniSection(msgspec.Struct, frozen=True):
         return f"{self.file}:{self.line}"
 
 
+class PackedSections(Mapping[str, IniSection]):
+    """Sections as text, each of which is read whenever it is asked for.
+
+    Packed before a worker is forked they are in memory once: what is read in the worker
+    of a section goes as soon as its target is made.
+    """
+
+    def __init__(self, sections: Mapping[str, IniSection]) -> None:
+        from array import array
+
+        encode = msgspec.msgpack.Encoder().encode
+        texts = [
+            encode(
+                (
+                    section.file,
+                    section.line,
+                    {
+                        name: (value.raw, value.file, value.line)
+                        for name, value in section.options.items()
+                    },
+                )
+            )
+            for section in sections.values()
+        ]
+        self._titles = encode(tuple(sections))
+        self._text = b"".join(texts)
+        #: Where each text ends.
+        self._ends = array("L", accumulate(map(len, texts)))
+        self._decoder = msgspec.msgpack.Decoder(
+            tuple[str, int, dict[str, tuple[str, str, int]]]
+        )
+
+    # Made where a section is asked for, which the supervisor hardly ever does.
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        titles = msgspec.msgpack.decode(self._titles)
+        return {title: number for number, title in enumerate(titles)}
+
+    def __contains__(self, title: object) -> bool:
+        return title in self._numbers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, title: str) -> IniSection:
+        number = self._numbers[title]
+        start = self._ends[number - 1] if number else 0
+        text = memoryview(self._text)[start : self._ends[number]]
+        file, line, options = self._decoder.decode(text)
+        return IniSection(
+            file,
+            line,
+            {name: OptionValue(*value, title) for name, value in options.items()},
+        )
+
+
 class IniFile:
     """The sections of settings.cfg and its includes."""
 
@@ -70,8 +131,24 @@ class IniFile:
         self.folder = folder
         #: The files that were read, named from the folder; the main file comes first.
         self.names = names
-        self.sections = sections or {}
+        self._sections = sections or {}
+        self._packed: PackedSections | None = None
         self._parsers: dict[bool, configparser.ConfigParser] = {}
+
+    @property
+    def sections(self) -> Mapping[str, IniSection]:
+        """Return the sections, by title."""
+        return self._sections if self._packed is None else self._packed
+
+    def remove(self, section: str) -> None:
+        """Remove a section, before all of them are packed."""
+        del self._sections[section]
+
+    def pack(self) -> None:
+        """Keep the sections as text; the memory of thousands is free again."""
+        if self._packed is None:
+            self._packed = PackedSections(self._sections)
+            self._sections = {}
 
     def __contains__(self, section: str) -> bool:
         return section in self.sections
@@ -117,8 +194,10 @@ class IniFile:
             parser = configparser.ConfigParser(interpolation=None)
             parser.read_dict(
                 {
-                    title: {name: value.raw for name, value in section.options.items()}
-                    for title, section in self.sections.items()
+                    title: {
+                        name: value.raw for name, value in self.options(title).items()
+                    }
+                    for title in self.sections
                     if with_targets or " " not in title or _is_channel(title)
                 }
             )

@@ -112,6 +112,8 @@ class WorkerManager:
         files = tuple(files)
         if files:
             worker.prepare(files)
+            # Here, since each worker would have a copy of what it reads.
+            self._ini.pack()
         for together in _together(files):
             self._waiting.append(Work(together, self._order))
         self._files += files

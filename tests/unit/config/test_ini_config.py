@@ -66,18 +66,53 @@ def test_everything_else_is_as_in_any_other(read):
         config["none"]
 
 
+COUNT = 1000
+TARGETS = TEXT + "".join(
+    f"[http target-{number}]\nurl = https://example.com/{number}\ntimeout = 5\n"
+    for number in range(COUNT)
+)
+
+
 def test_very_many_sections_take_little_memory(read):
-    count = 1000
-    text = TEXT + "".join(
-        f"[http target-{number}]\nurl = https://example.com/{number}\ntimeout = 5\n"
-        for number in range(count)
-    )
     tracemalloc.start()
     try:
         before, _peak = tracemalloc.get_traced_memory()
-        ini = read(text)
+        ini = read(TARGETS)
         after, _peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(ini.sections) == count + 2
-    assert (after - before) / count < 1000
+    assert len(ini.sections) == COUNT + 2
+    assert (after - before) / COUNT < 1000
+
+
+def test_packed_they_take_hardly_more_than_their_text(read):
+    tracemalloc.start()
+    try:
+        before, _peak = tracemalloc.get_traced_memory()
+        ini = read(TARGETS)
+        ini.pack()
+        after, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 3 * len(TARGETS)
+
+
+def test_packed_sections_read_as_before(read):
+    plain, packed = read(TARGETS), read(TARGETS)
+    packed.pack()
+    packed.pack()
+    assert list(packed) == list(plain) and len(packed.sections) == len(plain.sections)
+    assert "Mine" in packed and "Yours" not in packed
+    assert packed.options("Yours") == {}
+    for title, section in plain.sections.items():
+        again = packed.sections[title]
+        assert (again.file, again.line) == (section.file, section.line)
+        assert {
+            name: (value.raw, value.where, value.section)
+            for name, value in again.options.items()
+        } == {
+            name: (value.raw, value.where, value.section)
+            for name, value in section.options.items()
+        }
+    assert packed.where("http target-3", "timeout") == "settings.cfg:20"
+    assert packed.parser() == plain.parser()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lib.core.enums import JobFrequency, Status
+from lib.core.ini import PackedSections
 from lib.core.jobs import Job, JobKey
 from lib.core.schedule import Due
 from lib.runner import manager
@@ -74,6 +75,13 @@ def test_a_crash_in_c_says_in_which_line_of_the_job(deadly):
     output = deadly.lost[f"Deadly{number}"].output
     assert "Fatal Python error: Segmentation fault" in output
     assert f"Deadly{number}.py" in output
+
+
+def test_the_sections_are_packed_before_a_worker_shares_them(folder):
+    folder.add("Fine", job("Fine"))
+    content = ini("[Mine]\ncount = 3\n")
+    assert folder.run(content).outcomes["Fine"].status is OK
+    assert isinstance(content.sections, PackedSections)
 
 
 def test_other_files_do_not_suffer(deadly):
