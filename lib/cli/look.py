@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 #: How often --watch looks.
 WATCH_S = 10.0
-#: How many lines a job takes in a narrow terminal, and what else there is.
-_LINES_PER_JOB, _OTHER_LINES = 3, 8
+#: How many lines a job takes in a narrow terminal, a trouble of the history, and what
+#: else there is.
+_LINES_PER_JOB, _LINES_PER_TROUBLE, _OTHER_LINES = 3, 3, 8
 
 
 def status(args: argparse.Namespace) -> int:
@@ -74,7 +75,8 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
         keys, unmatched = _named(args.words, bad, snapshot.catalog)
         code = unmatched or code
     else:
-        keys = glance.ordered(bad, snapshot.catalog, _most_jobs(args))
+        most = _most_jobs(args, len(snapshot.history))
+        keys = glance.ordered(bad, snapshot.catalog, most)
     listed = glance.listed(keys, snapshot, ascii_only=has_no_bars(sys.stdout))
     size = state.size()
     if args.json:
@@ -83,10 +85,13 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
         return code
     _show_jobs(keys, listed, bad, snapshot, are_all=not args.words)
     table.say(status_report.own_line(snapshot, size), sys.stdout)
-    if not (args.words or args.watch):
-        print()
-        rows = status_report.rows(snapshot)
-        table.show(status_report.COLUMNS, rows, as_json=False, out=sys.stdout)
+    if args.words or args.watch:
+        for text in snapshot.history:
+            table.say(f"History: {text}", sys.stdout)
+        return code
+    print()
+    rows = status_report.rows(snapshot)
+    table.show(status_report.COLUMNS, rows, as_json=False, out=sys.stdout)
     return code
 
 
@@ -167,14 +172,18 @@ def _headings(settings: Settings, now: datetime) -> dict[str, str]:
     return {**HEADINGS, "since": f"since {offset_words(settings.zone, now)}"}
 
 
-def _most_jobs(args: argparse.Namespace) -> int:
-    """Return how many jobs are shown: as many as a terminal has room for if watched."""
+def _most_jobs(args: argparse.Namespace, troubles: int) -> int:
+    """Return how many jobs are shown: as many as a terminal has room for if watched.
+
+    ``troubles``: how many of the history are shown below them.
+    """
     from lib.report.status import MAX_DOWN
 
     if not args.watch:
         return MAX_DOWN
     lines = os.get_terminal_size(sys.stdout.fileno()).lines
-    return min(MAX_DOWN, max(1, (lines - _OTHER_LINES) // _LINES_PER_JOB))
+    room = lines - _OTHER_LINES - _LINES_PER_TROUBLE * troubles
+    return min(MAX_DOWN, max(1, room // _LINES_PER_JOB))
 
 
 def has_no_bars(out: TextIO) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -33,10 +36,38 @@ def printed(words: Sequence[str], at: datetime, columns: int = 80) -> str:
 
     ``words`` are the program and its arguments.
     """
+    process, ours = _started([str(at.timestamp()), *words], columns)
+    said = bytearray()
+    try:
+        while part := os.read(ours, 65536):
+            said += part
+    except OSError:
+        # Linux says so that nobody has the terminal open any more.
+        pass
+    os.close(ours)
+    assert process.wait(timeout=60) == 0, said
+    return said.decode().replace("\r\n", "\n")
+
+
+def watched(words: Sequence[str], last: str) -> str:
+    """Return what a program draws on a terminal up to ``last``; end it by Ctrl-C."""
+    process, ours = _started([str(time.time()), *words], 80)
+    said, until = bytearray(), time.monotonic() + 20
+    while last.encode() not in said and time.monotonic() < until:
+        if select.select([ours], [], [], 1)[0]:
+            said += os.read(ours, 65536)
+    process.send_signal(signal.SIGINT)
+    os.close(ours)
+    process.wait(timeout=60)
+    return said.decode().replace("\r\n", "\n")
+
+
+def _started(words: Sequence[str], columns: int) -> tuple[subprocess.Popen[bytes], int]:
+    """Return the process of START on a terminal, and our end of that."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-c", START, str(at.timestamp()), *words],
+        [sys.executable, "-c", START, *words],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -49,13 +80,4 @@ def printed(words: Sequence[str], at: datetime, columns: int = 80) -> str:
         cwd="/",
     )
     os.close(theirs)
-    said = bytearray()
-    try:
-        while part := os.read(ours, 65536):
-            said += part
-    except OSError:
-        # Linux says so that nobody has the terminal open any more.
-        pass
-    os.close(ours)
-    assert process.wait(timeout=60) == 0, said
-    return said.decode().replace("\r\n", "\n")
+    return process, ours

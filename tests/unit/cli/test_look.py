@@ -9,6 +9,7 @@ import pytest
 
 from lib.cli import look
 from tests.support.instance import NO_MAIL, Instance
+from tests.support.terminal import watched
 
 SETTINGS = f"""\
 {NO_MAIL}
@@ -163,9 +164,19 @@ def test_what_is_missing_of_the_history_is_said_wherever_it_is_shown(tmp_path):
     assert [line for line in status.splitlines() if line.startswith("history ")]
     (text,) = there.run("-m", "status", "--json").json()["history"]
     assert text.startswith("since ") and said in text
+    assert there.run("-m", "status", "disk gone").out.splitlines()[-1] == (
+        f"History: {text}"
+    )
     for words in (("history", "disk gone"), ("report",), ("report", "--csv")):
         assert there.run("-m", *words).err == f"checker: history: {text}\n"
     assert said in (page / "index.html").read_text()
+
+
+def test_a_history_that_cannot_be_read_is_said_where_status_is_watched(tmp_path):
+    there = Instance(tmp_path, SETTINGS)
+    (tmp_path / "state" / "history").write_text("not a folder")
+    words = there.command("-m", "status", "--watch")[1:]
+    assert "History: nothing is shown" in watched(words, "move it away")
 
 
 def test_a_history_that_cannot_be_read_is_said_where_bars_are_unknown(tmp_path):
