@@ -87,6 +87,7 @@ def _short(snapshot: Snapshot, key: JobKey) -> dict[str, Any]:
         "status": DISABLED if known is not None and not known.enabled else code,
         "since": record.since,
         "tags": known.tags if known else (),
+        "runbook": known.runbook if known else "",
     }
 
 
@@ -119,7 +120,6 @@ def job_data(
         "every": known.schedule if known else None,
         "policy": policy_row(known.policy) if known else None,
         "contact": known.contact if known else (),
-        "runbook": known.runbook if known else "",
         "description": known.description if known else "",
         "uptime": {
             f"{count}d": sum(

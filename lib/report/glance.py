@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lib.core import decisions
@@ -26,12 +27,13 @@ from lib.core.results import (
     telling_value,
 )
 from lib.core.sparkline import sampled, sparkline
-from lib.core.text import first_line, some_of, table_time
+from lib.core.text import TimeText, first_line, some_of, table_time
 from lib.report.rows import (
     DISABLED,
     MAX_NOTIFIED,
     NOT_SET_UP,
     WORDS,
+    checked_at,
     held_row,
     notified_words,
     status_of,
@@ -68,6 +70,7 @@ HEADINGS = {
 #: The bars of a sparkline: one per hour.
 WIDTH = 24
 _DAY_S = 86_400.0
+_DAY = timedelta(seconds=_DAY_S)
 #: What leaves by several ways within so long counts as one alert.
 ONE_ALERT = timedelta(minutes=1)
 
@@ -98,14 +101,14 @@ def looks(
     history: History,
     keys: Collection[JobKey],
     measured: Mapping[JobKey, Values],
+    latest: Mapping[JobKey, Row],
     now: datetime,
 ) -> dict[JobKey, Look]:
-    """Return what history says of these jobs up to now.
+    """Return what history says of these jobs up to now; ``latest``: their last rows.
 
     A week and a month are those of the last 7 and 30 days, today included.
     """
     until = now.timestamp()
-    latest = history.latest()
     weeks, months = (history.uptimes(keys, days, until) for days in (7, 30))
     shown = {key: _value(measured.get(key, {}), latest.get(key)) for key in keys}
     names = {
@@ -247,17 +250,36 @@ def listed(
     """Return a row per job, with what history and the audit log say of it."""
     settings, now = snapshot.settings, snapshot.now
     history = History(settings.state, settings.zone)
+    latest = history.latest()
     return rows(
         keys,
         snapshot.records,
         snapshot.catalog,
-        looks(history, keys, snapshot.values, now),
+        looks(history, keys, snapshot.values, latest, now),
         last_alerts(settings.state, snapshot.records, keys),
         now,
         settings.zone,
+        checked=_checked(keys, snapshot, latest),
         silences=snapshot.silences,
         ascii_only=ascii_only,
     )
+
+
+def _checked(
+    keys: Iterable[JobKey], snapshot: Snapshot, latest: Mapping[JobKey, Row]
+) -> dict[JobKey, datetime]:
+    """Return when each of the jobs was last checked, if that is known."""
+    found = {}
+    for key in keys:
+        record, known = snapshot.records.get(key, Record(key)), snapshot.catalog.get(
+            key
+        )
+        at = checked_at(
+            key, record, known, latest.get(key), snapshot.run, snapshot.settings.zone
+        )
+        if at is not None:
+            found[key] = at
+    return found
 
 
 def rows(
@@ -269,10 +291,14 @@ def rows(
     now: datetime,
     zone: tzinfo | None,
     *,
+    checked: Mapping[JobKey, datetime] = MappingProxyType({}),
     silences: Silences | None = None,
     ascii_only: bool = False,
 ) -> list[dict[str, Any]]:
-    """Return a row per job.  ``ascii_only``: the terminal has no bars."""
+    """Return a row per job.
+
+    ``checked``: when each was last checked.  ``ascii_only``: the terminal has no bars.
+    """
     return [
         _row(
             key,
@@ -280,6 +306,7 @@ def rows(
             catalog.get(key),
             found.get(key, Look()),
             alerts.get(key),
+            checked.get(key),
             now,
             zone,
             silences,
@@ -295,6 +322,7 @@ def _row(
     known: CatalogEntry | None,
     look: Look,
     alert: Alert | None,
+    last_run_at: datetime | None,
     now: datetime,
     zone: tzinfo | None,
     silences: Silences | None,
@@ -329,6 +357,7 @@ def _row(
             "number": value.number,
             "unit": value.unit.value,
         },
+        "last_run_at": last_run_at,
         "last_alert_at": alert.at if alert else None,
         "last_alert_to": alert.to if alert else (),
         "uptime": {
@@ -340,6 +369,7 @@ def _row(
             for time, share in zip(("24h", "7d", "30d"), shares, strict=True)
         },
         "last_24h": look.numbers,
+        "runbook": known.runbook if known else "",
         WORDS: {
             "status": status,
             "since": time_text(since) if since else "",
@@ -348,7 +378,7 @@ def _row(
             "30d": percent_words(look.month.uptime),
             "last_24h": " ".join(filter(None, (line, amount))),
             "alert": f"{time_text(alert.at)} to {alert.words}" if alert else "",
-            "not_counted": left_out_words(look.day),
+            "not_counted": _not_counted(look.day, last_run_at, now, time_text),
             "reason": "; ".join(
                 filter(
                     None,
@@ -357,3 +387,13 @@ def _row(
             ),
         },
     }
+
+
+def _not_counted(
+    day: Share, last_run_at: datetime | None, now: datetime, time_text: TimeText
+) -> str:
+    """Return what uptime leaves out; if that is since before, from which check on."""
+    words = left_out_words(day)
+    if words and last_run_at is not None and now - last_run_at > _DAY:
+        return f"{words}; last checked {time_text(last_run_at)}"
+    return words

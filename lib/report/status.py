@@ -100,7 +100,10 @@ def headline(
 
 
 def down_rows(
-    bad: Iterable[Record], now: datetime, zone: tzinfo | None
+    bad: Iterable[Record],
+    catalog: Mapping[JobKey, CatalogEntry],
+    now: datetime,
+    zone: tzinfo | None,
 ) -> list[dict[str, Any]]:
     """Return a row per job that is not OK: since when, why, who was notified."""
     time_text = partial(table_time, zone=zone, now=now)
@@ -115,6 +118,7 @@ def down_rows(
             "notified": record.reached,
             "notified_at": record.reached_at,
             "delivery": record.delivery_result,
+            "runbook": catalog[record.key].runbook if record.key in catalog else "",
             WORDS: {
                 "status": status_words(record, record.status),
                 "since": time_text(record.since) if record.since else "",
@@ -260,10 +264,13 @@ def data(
         "server": settings.servername,
         "time_zone": zone_words(settings.zone, now).partition(",")[0],
         "down": down_rows(
-            (one for one in bad if one.status.is_failure), now, settings.zone
+            (one for one in bad if one.status.is_failure), catalog, now, settings.zone
         ),
         "warnings": down_rows(
-            (one for one in bad if not one.status.is_failure), now, settings.zone
+            (one for one in bad if not one.status.is_failure),
+            catalog,
+            now,
+            settings.zone,
         ),
         "jobs": {
             "total": len(counted_jobs(catalog, records)),

@@ -107,6 +107,15 @@ def test_what_is_not_in_the_schema_is_found(instance):
     assert wrong_in("status", data)
 
 
+def test_what_to_do_about_a_job_is_said_with_its_status(instance):
+    data = instance.run("-m", "status", "--json").json()
+    runbooks = {row["job"]: row["runbook"] for row in data["listed"]}
+    assert runbooks["disk full"] == "https://wiki.example.com/disk"
+    assert runbooks["disk warns"] == ""
+    (down,) = [row for row in data["down"] if row["job"] == "disk full"]
+    assert down["runbook"] == runbooks["disk full"]
+
+
 def test_before_the_first_run_the_schema_holds_as_well(tmp_path):
     instance = Instance(tmp_path, SETTINGS)
     for mode in ("list", "status"):

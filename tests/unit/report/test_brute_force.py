@@ -736,7 +736,9 @@ def check_status_command(world: World, job: str) -> None:
     brute, now, key = world.brute, world.now_ms, KEYS[job]
     values = world.values_of(job)
     history = History(world.folder, world.zone)
-    found = glance.looks(history, [key], {key: values}, world.now)[key]
+    found = glance.looks(history, [key], {key: values}, history.latest(), world.now)[
+        key
+    ]
     expected = brute.times(job, now - DAY_MS, now)
     day = {kind: seconds for kind, seconds in found.day._asdict().items() if seconds}
     assert day == {

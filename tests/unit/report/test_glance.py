@@ -38,7 +38,8 @@ def record(folder, hours_ago, *results):
 
 def look(folder, key=DISK, values=None):
     history = History(folder, UTC)
-    return glance.looks(history, [key], {key: values or {}}, NOON)[key]
+    latest = history.latest()
+    return glance.looks(history, [key], {key: values or {}}, latest, NOON)[key]
 
 
 def shown(key=DISK, record=None, found=None, catalog=None, **more):
@@ -272,6 +273,16 @@ def test_a_disabled_job_and_one_that_has_not_run_say_so():
     assert shown(catalog={DISK: off})["status"] == "disabled"
     new = CatalogEntry("disk root", "d.py", "minute")
     assert shown(catalog={DISK: new})["status"] == "not_run_yet"
+
+
+def test_uptime_that_leaves_a_day_out_says_when_the_job_was_last_checked(tmp_path):
+    row = shown(found=look(tmp_path), checked={DISK: NOON - timedelta(days=20)})
+    assert row["last_run_at"] == NOON - timedelta(days=20)
+    words = "1 day without a result; last checked 2026-11-02 12:00"
+    assert row[WORDS]["not_counted"] == words
+    record(tmp_path, 1, result(status=Status.OK))
+    row = shown(found=look(tmp_path), checked={DISK: NOON - timedelta(hours=1)})
+    assert "last checked" not in row[WORDS]["not_counted"]
 
 
 def test_a_terminal_without_bars_gets_ascii(tmp_path):

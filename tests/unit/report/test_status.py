@@ -206,7 +206,7 @@ def test_what_is_down_comes_first(approved):
     approved(status.headline(found, catalog, RUN, known), "headline")
     approved(status.headline([], catalog, RUN, {}), "nothing")
     approved(status.headline([], {}, RunRecord(), {}), "first")
-    shown = status.down_rows(found, NOON, UTC)
+    shown = status.down_rows(found, {}, NOON, UTC)
     assert shown[0][WORDS]["since"] == "2026-11-22 11:55"
     data = status.data(Snapshot(SETTINGS, NOON, RUN, catalog, known))
     assert [row["job"] for row in data["down"]] == ["new", "old", "unsure"]
