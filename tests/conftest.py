@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,9 @@ for name in (
     *("PYTHON", "VENV", "ARGS", "REV", "TESTERS"),
 ):
     os.environ.pop(name, None)
+# Cron gives the program none: both are in the zone of this machine.
+os.environ.pop("TZ", None)
+time.tzset()
 
 hypothesis.settings.register_profile("short", max_examples=20, deadline=None)
 hypothesis.settings.register_profile("long", max_examples=500, deadline=None)

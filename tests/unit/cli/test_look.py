@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -26,6 +26,9 @@ every = minute
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory):
     instance = Instance(tmp_path_factory.mktemp("look"), SETTINGS)
+    # No month ends while these tests run.
+    now = datetime.now(UTC)
+    instance.clock_ahead = now.replace(day=15, hour=12) + timedelta(days=31) - now
     instance.cron()
     return instance
 
@@ -122,7 +125,8 @@ def test_a_month_is_shown_as_text_as_csv_and_as_a_page(instance):
     text = instance.run("-m", "report")
     assert (text.code, text.err) == (0, "")
     first, heading, worst, *_ = text.out.splitlines()
-    assert first.startswith(f"{datetime.now(UTC):%Y-%m} until ") and "1 outage" in first
+    month = f"{datetime.now(UTC) + instance.clock_ahead:%Y-%m}"
+    assert first.startswith(f"{month} until ") and "1 outage" in first
     assert heading.split() == [
         *("job", "uptime", "outages", "failing", "longest", "notified", "after"),
         *("slowest", "not", "counted"),

@@ -29,7 +29,8 @@ NO_BOX = Mail(smtpserver="smtp.example.com")
 
 def assess(found, mail, now):
     at = Path("settings.cfg")
-    return health.assess(found, Settings(at, "web1", (), at, at, mail), now)
+    settings = Settings(at, "web1", (), at, at, mail, zone=UTC)
+    return health.assess(found, settings, now)
 
 
 def ago(**length):

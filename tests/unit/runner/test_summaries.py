@@ -32,19 +32,24 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
 def ago(length):
-    """Return what the clock on the wall showed then."""
-    return (datetime.now(UTC) - length).astimezone()
+    """Return what the clock of those instances showed then."""
+    return datetime.now(UTC) - length
 
 
 def daily(minutes_ago=3):
     return f"[summary]\ndaily = {ago(minutes_ago * MINUTE):%H:%M}\n"
 
 
+def in_utc(folder, settings):
+    """Return an instance in a zone in which no hour of a night comes twice."""
+    instance = Instance(folder, settings)
+    instance.environment = {"TZ": "UTC"}
+    return instance
+
+
 @pytest.fixture
 def mailing(tmp_path, smtp, cafile):
-    instance = Instance(tmp_path, smtp.email_section(cafile))
-    instance.add(daily())
-    return instance
+    return in_utc(tmp_path, smtp.email_section(cafile) + daily())
 
 
 #: The slowest checks come in any order.
@@ -272,7 +277,7 @@ def test_those_of_an_outage_come_one_by_one_in_their_order(mailing, smtp):
 
 
 def test_with_nomail_it_is_in_the_log(tmp_path, approved):
-    instance = Instance(tmp_path, f"{NO_MAIL}{daily()}")
+    instance = in_utc(tmp_path, f"{NO_MAIL}{daily()}")
     instance.cron()
     assert a_day_later(instance).silent
     log = (instance.state / "checker.log").read_text()
@@ -297,7 +302,7 @@ def test_a_run_without_mail_shows_it_and_leaves_it_to_one_with_mail(
 @pytest.mark.long
 def test_where_no_mail_is_set_up_they_do_not_pile_up(tmp_path, smtp, cafile, approved):
     no_server = "[email]\n"
-    instance = Instance(tmp_path, f"{no_server}{daily()}")
+    instance = in_utc(tmp_path, f"{no_server}{daily()}")
     instance.cron()
     most = MAX_WAITING
     for _ in range(most + 2):

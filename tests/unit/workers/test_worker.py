@@ -160,10 +160,10 @@ def test_each_job_has_what_it_printed_itself(folder):
 
 
 def test_what_several_may_have_printed_is_shown_with_each(folder, approved):
-    one = "import os, time; time.sleep(.2); os.write(1, b'who?'); time.sleep(.2)"
-    notified = folder.run_one(
-        "Many", spawner("Many", "yield One(config, 1)\nyield One(config, 2)", one)
-    )
+    both = "import os, threading\nboth = threading.Barrier(2)\n"
+    one = "both.wait(4); os.write(1, b'who?'); both.wait(4)"
+    jobs = "yield One(config, 1)\nyield One(config, 2)"
+    notified = folder.run_one("Many", both + spawner("Many", jobs, one))
     for name in ("Many 1", "Many 2"):
         found = notified.outcomes[name].output
         approved(found[: found.index("who?")])
