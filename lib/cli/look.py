@@ -256,7 +256,6 @@ def history(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     """Print a month of all jobs: as text, CSV, JSON or HTML."""
     from lib.core.records import counted_jobs, with_lost
-    from lib.core.text import offset_words
     from lib.report import month, table
     from lib.storage.history import History
     from lib.system.clock import utc_now
@@ -307,7 +306,7 @@ def report(args: argparse.Namespace) -> int:
             outages[: month.MAX_OUTAGES],
             as_json=False,
             out=sys.stdout,
-            headings={"began": f"began {offset_words(zone, now)}"},
+            headings={"began": month.began_heading(found, zone)},
         )
     if len(outages) > month.MAX_OUTAGES:
         more = len(outages) - month.MAX_OUTAGES

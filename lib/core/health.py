@@ -108,6 +108,14 @@ def is_stuck(message: DeferredMessage, now: datetime) -> bool:
     return now - (message.due_at or message.since) >= STUCK_AFTER
 
 
+def have_runs_stopped(
+    last_run: datetime | None, settings: Settings, now: datetime
+) -> bool:
+    """Return whether no run has finished for ``[status] runage``."""
+    run_age = timedelta(seconds=settings.status.runage)
+    return last_run is None or now - last_run > run_age
+
+
 def assess(
     inputs: HealthInputs,
     settings: Settings,
@@ -129,8 +137,7 @@ def assess(
         stuck=stuck,
         stuck_since=inputs.deferred[0].since if stuck else None,
     )
-    run_age = timedelta(seconds=settings.status.runage)
-    if inputs.last_run is None or now - inputs.last_run > run_age:
+    if have_runs_stopped(inputs.last_run, settings, now):
         when = f" since {time_text(inputs.last_run)}" if inputs.last_run else ""
         why = f"no run has finished{when}"
         return replace(state, word=Health.JOB_PROBLEM, why=why)

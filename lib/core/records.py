@@ -155,6 +155,13 @@ class Record(Stored, frozen=True, eq=False):
         return held if held is not None and held.is_about_the_way else None
 
     @property
+    def is_not_set_up(self) -> bool:
+        """Return whether it lacks what it needs to check: its OK proves nothing."""
+        proof = self.memory.get("proof")
+        is_none = isinstance(proof, dict) and proof.get("result") == "not set up"
+        return is_none and self.status is Status.OK and not self.pending
+
+    @property
     def since(self) -> datetime | None:
         """Return since when it is failing, unknown or a warning; None if it is not."""
         return self.failing_since or self.warning_since

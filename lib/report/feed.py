@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from lib.core.jobs import JobKey
 from lib.core.text import cut
+from lib.report.graphs import NOTHING
 from lib.report.page import (
     NOT_OK,
     JobLine,
     announcement_lines,
     environment,
     incident_line,
+    is_of_the_past,
     job_lines,
     title_of,
 )
@@ -56,13 +58,18 @@ def badge(label: str, message: str, letter: str) -> str:
 def badge_of_job(snapshot: Snapshot, key: JobKey) -> str:
     """Return the badge of a job: its name and its status."""
     line = next(line for line in job_lines(snapshot, []) if line.key == key)
-    return badge(line.name, line.status, line.letter)
+    return badge(line.name, *_now(snapshot, line.status, line.letter))
 
 
 def badge_of_tag(snapshot: Snapshot, tag: str) -> str:
     """Return the badge of a tag: how many of its jobs are not OK; "" if it has none."""
     those = [line for line in job_lines(snapshot, []) if tag in line.tags]
-    return badge(tag, *_of_many(those)) if those else ""
+    return badge(tag, *_now(snapshot, *_of_many(those))) if those else ""
+
+
+def _now(snapshot: Snapshot, message: str, letter: str) -> tuple[str, str]:
+    """Return what a badge says, which has no room for its age."""
+    return ("not checked", NOTHING) if is_of_the_past(snapshot) else (message, letter)
 
 
 def _of_many(those: list[JobLine]) -> tuple[str, str]:

@@ -21,7 +21,14 @@ from lib.core.enums import DeliveryResult, Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record
 from lib.core.results import Unit, amount_words
-from lib.core.text import counted, duration, table_time, utc, zone_words
+from lib.core.text import (
+    counted,
+    duration,
+    offset_words,
+    table_time,
+    utc,
+    zone_words,
+)
 from lib.report.glance import alerts_in
 from lib.report.rows import WORDS
 from lib.report.uptime import (
@@ -407,6 +414,11 @@ def outage_rows(found: Report, zone: tzinfo | None) -> list[dict[str, Any]]:
         }
         for one, job in pairs
     ]
+
+
+def began_heading(found: Report, zone: tzinfo | None) -> str:
+    """Return the heading of ``began``: with the offset of rows that name none."""
+    return f"began {offset_words(zone, utc(found.period.edges[-1]))}"
 
 
 def _lasted_words(outage: Outage, period: Period) -> str:

@@ -213,7 +213,7 @@ def overview(snapshot: Snapshot, look: Look = PLAIN) -> str:
         sentence=sentence_of(lines, snapshot),
         troubles=[_trouble(line, snapshot) for line in bad[:MAX_TROUBLE]],
         announcements=announcement_lines(snapshot.announcements, snapshot),
-        worst=lines[0].letter if lines and lines[0].letter in NOT_OK else "o",
+        worst=_worst(lines, snapshot),
         more_trouble=max(0, len(bad) - MAX_TROUBLE),
         groups=_groups(found),
         are_open=len(found) < CLOSED_FROM or bool(look.query),
@@ -315,7 +315,6 @@ def public(snapshot: Snapshot, look: Look = PLAIN) -> str:
         if those:
             groups.append(Group(harmless(tag), "", those[0].letter, those))
     incidents = [one for one in snapshot.incidents if one.key in shown]
-    worst = min((line.letter for line in shown.values()), key=_ORDER.index, default="o")
     return _rendered(
         "public.html",
         snapshot,
@@ -328,7 +327,7 @@ def public(snapshot: Snapshot, look: Look = PLAIN) -> str:
             ),
             snapshot,
         ),
-        worst=worst if worst in NOT_OK else "o",
+        worst=_worst(shown.values(), snapshot),
         groups=groups,
         incidents=[
             # Nor is it said that something is in the way.
@@ -374,10 +373,28 @@ def _for_public(
     )
 
 
+def is_of_the_past(snapshot: Snapshot) -> bool:
+    """Return whether runs have stopped, so that nothing is known of now."""
+    return health.have_runs_stopped(
+        snapshot.run.ended_at, snapshot.settings, snapshot.now
+    )
+
+
+def _worst(lines: Iterable[JobLine], snapshot: Snapshot) -> str:
+    """Return the letter of the worst status, which is unknown if runs have stopped."""
+    default = "u" if is_of_the_past(snapshot) else "o"
+    bad = [line.letter for line in lines if line.letter in NOT_OK]
+    return min([*bad, default], key=_ORDER.index)
+
+
 def sentence_of(lines: Iterable[JobLine], snapshot: Snapshot) -> str:
     """Return the state of everything in one sentence."""
-    if snapshot.run.ended_at is None:
+    last = snapshot.run.ended_at
+    if last is None:
         return "Nothing is known yet: no run has finished."
+    if is_of_the_past(snapshot):
+        since = _time_text(snapshot)(last)
+        return f"Nothing has been checked since {since}; all that is shown is older."
     counts: Counter[str] = Counter(line.letter for line in lines)
     every = sum(counts.values())
     words = {letter: str(one) for one, letter in LETTERS.items()}

@@ -368,8 +368,7 @@ def status_of(record: Record, was_judged: bool) -> str:
         return record.status.value
     if record.pending:
         return Status.PENDING.value
-    proof = record.memory.get("proof")
-    if isinstance(proof, dict) and proof.get("result") == "not set up":
+    if record.is_not_set_up:
         return NOT_SET_UP
     # Only a run that executed the job writes a record that is not empty.
     has_run = was_judged or record != Record(record.key)

@@ -214,9 +214,9 @@ def proofs(facts: SummaryInput, settings: Settings) -> tuple[str, list[str]]:
     """Return how many round-trip mails arrived, and a line for each that did not."""
     record = prover(facts.records.values())
     memory = record.memory if record else {}
-    proof, history = memory.get("proof"), memory.get("history")
-    if isinstance(proof, dict) and proof.get("result") == "not set up":
-        return f"not set up: {proof.get('why', '')}", []
+    history = memory.get("history")
+    if record and record.is_not_set_up:
+        return f"not set up: {memory['proof'].get('why', '')}", []
     if settings.mail.mailbox is None:
         return "not set up: [email] imapserver is not set", []
     made = [

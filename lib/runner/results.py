@@ -159,7 +159,8 @@ def keep(ctx: RunContext, report: JobReport) -> None:
     if ctx.only is not None:
         ctx.reports.append(report)
     if not (job.is_own and report.decision is Decision.OK):
-        _note_result(ctx, report, now)
+        is_set_up = is_as_ever or not ctx.session.record_of(job).is_not_set_up
+        _note_result(ctx, report, now, is_set_up=is_set_up)
 
 
 def _keep_record(ctx: RunContext, report: JobReport, now: datetime) -> JobReport:
@@ -185,11 +186,14 @@ def _first_bad_at(ctx: RunContext, before: Record, after: Record) -> datetime | 
     return ctx.began_at if before.since is None else before.first_bad_at
 
 
-def _note_result(ctx: RunContext, report: JobReport, now: datetime) -> None:
-    """Note what a check has found, for people, the history and the next run."""
+def _note_result(
+    ctx: RunContext, report: JobReport, now: datetime, *, is_set_up: bool
+) -> None:
+    """Note what a check found: for people, for the next run, and for history."""
     job, result = report.job, report.result
     ctx.judged[job.key] = result.status
-    _note_for_history(ctx, report, now)
+    if is_set_up:
+        _note_for_history(ctx, report, now)
     if result.values:
         ctx.measured[job.key] = pairs_of(result.values)
     if result.status is Status.OK and result.reason:

@@ -224,6 +224,15 @@ def test_of_old_results_the_slowest_is_known_to_five_minutes(october):
     assert (job.slowest, job.share.failing, len(job.outages)) == (None, 3600, 1)
 
 
+def test_a_month_has_its_own_offset_and_not_that_of_today(tmp_path):
+    record(tmp_path, datetime(2026, 7, 31, 23, tzinfo=BERLIN), result(Status.FAILING))
+    july = month.period_of("2026-07", datetime(2026, 12, 24, tzinfo=BERLIN), BERLIN)
+    found = report(tmp_path, period=july)
+    (row,) = month.outage_rows(found, BERLIN)
+    assert row["began"] == "2026-07-31 23:00"
+    assert month.began_heading(found, BERLIN) == "began +02:00"
+
+
 def test_an_outage_that_goes_on_counts_in_both_months(tmp_path):
     record(tmp_path, there(31, 22), result(Status.FAILING))
     record(tmp_path, END + timedelta(hours=1), result(Status.FAILING))

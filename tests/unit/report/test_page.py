@@ -6,6 +6,7 @@ import json
 import re
 import time
 from contextlib import nullcontext
+from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
@@ -16,7 +17,7 @@ from lib.core.enums import Decision, Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Page
-from lib.report import page
+from lib.report import feed, page
 from lib.report.owntemplates import plain
 from lib.report.page import JobStory, Look, link_of, overview
 from lib.report.snapshot import Snapshot
@@ -155,6 +156,26 @@ def test_the_state_of_everything_is_one_sentence():
     assert of("o", "n") == "Nothing is down; 1 of 2 jobs can be judged."
     nothing = overview(snapshot(1, run=RunRecord()))
     assert "Nothing is known yet: no run has finished." in nothing
+
+
+def test_once_runs_have_stopped_nothing_is_said_of_now():
+    public = settings(Page(public=("group-0",)))
+    one = replace(snapshot(3), settings=public)
+    later = replace(one, now=one.run.ended_at + timedelta(days=5))
+    words = (
+        "Nothing has been checked since 2026-11-22 12:00; all that is shown is older."
+    )
+    for made in (overview, page.public):
+        assert "Nothing has been checked" not in Read(made(one)).text
+        text = made(later)
+        assert words in Read(text).text
+        assert '<p class="sentence u">' in text
+    key = next(iter(one.catalog))
+    for make, now in ((feed.badge_of_job, key), (feed.badge_of_tag, "group-0")):
+        assert "OK" in make(one, now) and "not checked" not in make(one, now)
+        text = make(later, now)
+        assert "not checked" in text and "OK" not in text
+        assert feed.COLORS["o"] not in text
 
 
 def test_what_is_failing_comes_first_in_its_part_and_in_its_group():

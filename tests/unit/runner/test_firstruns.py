@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from lib.core.jobs import EMAIL_CHECKER, CatalogEntry, Job, JobKey
 from lib.core.policy import FORGET_AFTER
 from lib.runner.firstruns import MAX_FIRST_RUNS, KnownJobs
+from lib.storage.history import History
 from tests.support.instance import GENERAL, Instance, flag_job
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -259,10 +260,14 @@ def test_a_mailbox_that_is_added_is_proven_at_once(minutes):
     # Its hour comes, and nothing can be proven.
     assert instance.cron("hour").code == 0
     assert "round_trip" not in instance.records()["EmailChecker"]["memory"]
+    # Nothing was proven, so there is no uptime of it.
+    key = JobKey(EMAIL_CHECKER, EMAIL_CHECKER)
+    assert key not in History(instance.state, UTC).latest()
     mailbox = "user = web1@example.com\npass = x\nimapserver = 127.0.0.1\n"
     instance.write(f"{GENERAL}{mail}{mailbox}imapport = 1\nimapsecurity = none\n")
     assert instance.cron().code == 0
     assert "round_trip" in instance.records()["EmailChecker"]["memory"]
+    assert key in History(instance.state, UTC).latest()
 
 
 # What -m list says of the times.
