@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 _PING = frozenset(secret_options("ping", ""))
 #: The options that give the password of the page, and what it may be.
 _PAGE_TOKEN = frozenset(secret_options("token", ""))
+_OF_SERVED_PAGE = frozenset({"listen", "hosts"})
 _GOOD_TOKEN = r"[!-~]{16,200}"
 #: Where the older program answered its peers.
 OLDER_LISTEN = ("0.0.0.0", 5000)
@@ -380,6 +381,16 @@ def _check_page_address(
         yield Problem(text, ini.where("page", "open"), "page")
         values["open"] = False
     is_served = page.ping or page.is_shown or page.public
+    given = ini.options("page")
+    # What is wrong with a token is said of it.
+    if not (is_served or given.keys() & _PAGE_TOKEN):
+        for option in sorted(given.keys() & _OF_SERVED_PAGE):
+            text = (
+                f"{option}: nothing is served there: -m daemon shows the page with a "
+                "token (make one with: openssl rand -hex 16) or open = yes, some of "
+                "its jobs with public, and takes pings with ping = yes"
+            )
+            yield Problem(text, ini.where("page", option), "page", warning=True)
     if is_served and page.listen[1] == status.listen[1]:
         text = (
             "listen: [status] listens on this port, too; what is opened to peers must "
