@@ -44,7 +44,8 @@ class Incident(msgspec.Struct, frozen=True):
     began_at: datetime
     #: None: it lasts.
     ended_at: datetime | None
-    #: The worst there was, and the reason it gave first.
+    #: The worst that was judged, and the reason it gave first; what was not judged
+    #: counts as long as nothing was.
     status: Status
     reason: str
     #: Why alerts were held back when it began; empty if they were not.
@@ -52,13 +53,19 @@ class Incident(msgspec.Struct, frozen=True):
     #: It began before what is on record.
     began_before: bool = False
     sendings: tuple[Sending, ...] = ()
-    #: What was in the way, unreachable or blind, as long as none of it was judged.
+    #: What was in the way of its last result: unreachable or blind.
     in_the_way: str = ""
+    was_judged: bool = True
 
     @property
     def shown_status(self) -> str:
-        """Return its status as all reports show it: also unreachable or blind."""
-        return self.in_the_way or self.status.value
+        """Return its status as all reports show it: also unreachable or blind.
+
+        That of one that lasts is how the job is now.
+        """
+        if self.in_the_way and not (self.was_judged and self.ended_at):
+            return self.in_the_way
+        return self.status.value
 
 
 def incidents(
@@ -85,7 +92,9 @@ def incidents(
             over.append(replace(under_way.pop(key), ended_at=utc(removed_at)))
     for record in (records or {}).values():
         if record.status in BAD and record.key.is_job and record.unseen_since is None:
-            under_way.setdefault(record.key, _of_record(record))
+            known = under_way.get(record.key) or _of_record(record)
+            way = record.in_the_way.value if record.in_the_way else ""
+            under_way[record.key] = replace(known, in_the_way=way)
     lasting = {(one.key, one.began_at) for one in under_way.values()}
     # One that has not recovered for good lasts, whatever its last result was.
     over = [one for one in over if (one.key, one.began_at) not in lasting]
@@ -94,6 +103,7 @@ def incidents(
 
 
 def _continued(known: Incident | None, change: Change, at: datetime) -> Incident:
+    way = _in_the_way(change.code)
     if known is None:
         began_before = change.before in BAD
         return Incident(
@@ -104,13 +114,15 @@ def _continued(known: Incident | None, change: Change, at: datetime) -> Incident
             change.reason,
             change.code,
             began_before,
-            in_the_way=_in_the_way(change.code),
+            in_the_way=way,
+            was_judged=not way,
         )
-    if not _in_the_way(change.code):
-        known = replace(known, in_the_way="")
-    if BAD.index(change.status) <= BAD.index(known.status):
-        return known
-    return replace(known, status=change.status, reason=change.reason or known.reason)
+    is_first_judged = not (way or known.was_judged)
+    is_worse = BAD.index(change.status) > BAD.index(known.status)
+    if is_first_judged or (is_worse and not (way and known.was_judged)):
+        reason = change.reason or known.reason
+        known = replace(known, status=change.status, reason=reason)
+    return replace(known, in_the_way=way, was_judged=known.was_judged or not way)
 
 
 def _in_the_way(code: str) -> str:
@@ -121,15 +133,14 @@ def _of_record(record: Record) -> Incident:
     first_bad_at = record.first_bad_at or record.since or utc(0)
     # As history has it, in milliseconds: an incident is the same before and after.
     began_at = utc(round(first_bad_at.timestamp() * 1000) / 1000)
-    held = record.held.value if record.held else ""
     return Incident(
         record.key,
         began_at,
         None,
         record.status,
         record.last_reason,
-        held,
-        in_the_way=_in_the_way(held),
+        record.held.value if record.held else "",
+        was_judged=record.in_the_way is None,
     )
 
 

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from lib.core import announcements, health
 from lib.core.announcements import Announcement, Level
 from lib.core.decisions import Entry, sentence
-from lib.core.enums import Decision, Health, Status
+from lib.core.enums import IN_THE_WAY, Decision, Health, Status
 from lib.core.health import proof_in, proved_at
 from lib.core.jobs import KIND_FILES, CatalogEntry, JobKey, page_name
 from lib.core.records import Record, counted_jobs
@@ -330,8 +330,7 @@ def public(snapshot: Snapshot, look: Look = PLAIN) -> str:
         worst=_worst(shown.values(), snapshot),
         groups=groups,
         incidents=[
-            # Nor is it said that something is in the way.
-            incident_line(replace(one, in_the_way=""), snapshot)._replace(
+            incident_line(_incident_for_public(one), snapshot)._replace(
                 name=shown[one.key].name, link="", reason="", held="", sendings=()
             )
             for one in incidents
@@ -339,6 +338,13 @@ def public(snapshot: Snapshot, look: Look = PLAIN) -> str:
         incident_days=INCIDENT_DAYS,
         own_trouble="",
     )
+
+
+def _incident_for_public(incident: Incident) -> Incident:
+    """Return an incident as the list of jobs has it: what is in the way is unknown."""
+    if incident.shown_status in IN_THE_WAY:
+        return replace(incident, in_the_way="", status=Status.UNKNOWN)
+    return incident
 
 
 def _for_public(
@@ -356,7 +362,7 @@ def _for_public(
         name = harmless(known.description)
     else:
         name = name.partition("/")[0] or line.name
-    # Who muted it, and what is in the way, is said nowhere.
+    # Who muted it, and that something is in the way, is said nowhere.
     letter = "u" if line.letter == OUT_OF_REACH else line.letter
     words = {letter: str(status) for status, letter in LETTERS.items()}
     status = words.get(letter, "unknown")

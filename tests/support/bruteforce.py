@@ -44,11 +44,11 @@ class Trouble(NamedTuple):
     job: str
     began: int
     ended: int | None
-    #: The worst there was, and the reason it gave first.
+    #: The worst that was judged, if any of it was, and the reason it gave first.
     status: str
     reason: str
     code: str
-    #: Unreachable or blind, if none of it was judged.
+    #: Unreachable or blind, if it is so now, or if none of it was judged.
     in_the_way: str = ""
 
     @property
@@ -167,29 +167,15 @@ class BruteForce:
     def troubles(self, job: str) -> list[Trouble]:
         """Return from when to when a job was not OK, the latest first."""
         found: list[Trouble] = []
-        under_way: Trouble | None = None
+        bad: list[Fed] = []
         for one in self.rows(job):
-            if under_way is None and one.status in BAD:
-                under_way = Trouble(
-                    job,
-                    one.at,
-                    None,
-                    one.status,
-                    one.reason,
-                    one.code,
-                    one.code if one.code in IN_THE_WAY else "",
-                )
-            elif under_way is not None and one.status == "ok":
-                found.append(under_way._replace(ended=one.at))
-                under_way = None
-            elif under_way is not None and one.status in BAD:
-                if one.code not in IN_THE_WAY:
-                    under_way = under_way._replace(in_the_way="")
-                if BAD.index(one.status) > BAD.index(under_way.status):
-                    reason = one.reason or under_way.reason
-                    under_way = under_way._replace(status=one.status, reason=reason)
-        if under_way is not None:
-            found.append(under_way)
+            if one.status in BAD:
+                bad.append(one)
+            elif one.status == "ok" and bad:
+                found.append(_trouble(bad, one.at))
+                bad = []
+        if bad:
+            found.append(_trouble(bad, None))
         return found[::-1]
 
     def outages(self, job: str, since: int, until: int) -> list[Trouble]:
@@ -220,6 +206,23 @@ class BruteForce:
     def last(self, job: str) -> Fed:
         """Return the last result of a job."""
         return self.rows(job)[-1]
+
+
+def _trouble(bad: list[Fed], ended: int | None) -> Trouble:
+    """Return the trouble of these results, which follow each other."""
+    first, last = bad[0], bad[-1]
+    judged = [one for one in bad if one.code not in IN_THE_WAY] or bad
+    worst = max(judged, key=lambda one: BAD.index(one.status))
+    is_shown = last.code in IN_THE_WAY and (ended is None or judged is bad)
+    return Trouble(
+        first.job,
+        first.at,
+        ended,
+        worst.status,
+        worst.reason,
+        first.code,
+        last.code if is_shown else "",
+    )
 
 
 def part_up(times: dict[str, int]) -> Fraction | None:

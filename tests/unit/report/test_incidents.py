@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from lib.core.decisions import Entry, Event, MailDetails, People
-from lib.core.enums import DeliveryResult, MessageKind, Status
+from lib.core.enums import Decision, DeliveryResult, MessageKind, Status
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.records import Record
 from lib.core.text import table_time
@@ -60,6 +60,37 @@ def test_an_incident_lasts_from_the_first_bad_result_to_the_next_that_is_ok():
     assert told(incidents(changes("ofpfo"))) == [("failing", 1, 4, "why 1")]
     assert told(incidents(changes("of"))) == [("failing", 1, None, "why 1")]
     assert incidents(changes("opo")) == []
+
+
+@pytest.mark.parametrize(
+    ("letters", "code", "more", "shown"),
+    [
+        ("ff", "unreachable", "", "unreachable"),
+        ("ff", "blind", "", "blind"),
+        ("ff", "unreachable", "o", "failing"),
+        ("wf", "unreachable", "o", "warning"),
+        ("wf", "unreachable", "f", "failing"),
+    ],
+)
+def test_what_is_out_of_reach_now_is_shown_as_that_and_judged_when_over(
+    letters, code, more, shown
+):
+    first, second, *rest = changes(letters + more)
+    (found,) = incidents([first, second._replace(code=code), *rest])
+    assert (found.began_at, found.shown_status) == (at(0), shown)
+
+
+def test_one_that_nothing_judged_is_unreachable_when_it_is_over_too():
+    (found,) = incidents([*changes("f", code="unreachable"), *changes("oo")[1:]])
+    assert (found.shown_status, found.ended_at) == ("unreachable", at(1))
+
+
+def test_how_a_job_is_now_its_record_says_first():
+    record = Record(
+        KEY, "a", Status.FAILING, failing_since=at(0), held=Decision.UNREACHABLE
+    )
+    (found,) = incidents(changes("f"), {KEY: record})
+    assert found.shown_status == "unreachable"
 
 
 def test_the_latest_comes_first_and_jobs_are_kept_apart():

@@ -299,7 +299,12 @@ def test_the_public_sees_chosen_tags_without_hosts_reasons_or_contacts():
             held_by="ping gate",
         ),
     }
-    told = replace(one.incidents[0], key=shown, reason=f"{secret}: refused")
+    told = replace(
+        one.incidents[0],
+        key=shown,
+        reason=f"{secret}: refused",
+        in_the_way=Decision.UNREACHABLE.value,
+    )
     whole = replace(
         one,
         settings=settings(page_),
@@ -311,7 +316,7 @@ def test_the_public_sees_chosen_tags_without_hosts_reasons_or_contacts():
     words = Read(text).text
     assert "1 of 2 jobs is not OK: 1 unknown." in words
     assert (
-        "Our <shop>" in words and "Incidents of the last 7 days shop failing" in words
+        "Our <shop>" in words and "Incidents of the last 7 days shop unknown" in words
     )
     others = ("web1", "refused", "ops@", "ping gate", "hidden one", "empty")
     for never in (secret, *others):
