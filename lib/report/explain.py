@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import partial
@@ -35,6 +36,9 @@ from lib.core.text import (
 from lib.report.rows import held_row, policy_row, trouble_row
 from lib.storage import auditlog
 from lib.storage.codec import read_value
+from lib.storage.history import History
+from lib.storage.historynames import Names
+from lib.storage.historyrows import Rename
 from lib.storage.store import send_log_path
 from lib.system.files import Damaged
 
@@ -140,24 +144,33 @@ def _entries_by_key(
 
     What it has of a job's old name comes under the new one.
     """
-    now_called = {
-        JobKey(key.file, catalog[key].was): key
-        for key in wanted
-        if key in catalog and catalog[key].was
-    }
+    names = _names(folder, catalog)
+    known_as = {part.key for key in wanted for part in names.parts(key)}
     entries = auditlog.read_entries(
         folder,
-        lambda key, name: key in wanted
-        or key in now_called
-        or _matches(key, name, patterns),
+        lambda key, name: str(key) in known_as or _matches(key, name, patterns),
     )
     by_key: dict[JobKey, list[Entry]] = {key: [] for key in wanted}
     for entry in entries:
-        if entry.key in now_called:
-            by_key[now_called[entry.key]].append(entry)
-        if entry.key not in now_called or _matches(entry.key, entry.name, patterns):
+        owner = names.owner(entry.key, entry.at.timestamp())
+        if owner in wanted:
+            by_key[owner].append(entry)
+        if entry.key not in wanted and _matches(entry.key, entry.name, patterns):
             by_key.setdefault(entry.key, []).append(entry)
     return by_key
+
+
+def _names(folder: Path, catalog: Mapping[JobKey, CatalogEntry]) -> Names:
+    """Return what jobs were called before, as the history has it, or else ``was``."""
+    known = History(folder).names.renames
+    pairs = {(rename.old, rename.new) for rename in known}
+    others = [
+        Rename(math.inf, old, key)
+        for key, entry in catalog.items()
+        if entry.was and (old := JobKey(key.file, entry.was)) not in catalog
+        if (old, key) not in pairs
+    ]
+    return Names([*known, *others])
 
 
 def status_lines(story: Story, now: datetime, zone: tzinfo | None) -> Iterator[str]:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from lib.core.silences import Silences
     from lib.report.snapshot import Snapshot
+    from lib.storage.historynames import Names
 
 COLUMNS = (
     "job",
@@ -168,11 +169,15 @@ def trend(history: History, key: JobKey, values: Values, now: datetime) -> str:
 
 
 def last_alerts(
-    folder: Path, records: Mapping[JobKey, Record], keys: Collection[JobKey]
+    folder: Path,
+    records: Mapping[JobKey, Record],
+    keys: Collection[JobKey],
+    names: Names,
 ) -> dict[JobKey, Alert]:
     """Return the last alert of each job that had one, by its record or the audit log.
 
-    The audit log reaches back as far as its two files do.
+    The audit log reaches back as far as its two files do.  ``names``: what the jobs
+    were called before.
     """
     found = {
         key: Alert(record.notified_at, record.reached, notified_words(record))
@@ -185,7 +190,7 @@ def last_alerts(
     if not wanted:
         return found
     alerts: dict[JobKey, list[tuple[Entry, tuple[str, ...]]]] = {}
-    entries = auditlog.read_entries(folder, lambda key, _name: key in wanted)
+    entries = auditlog.entries_of(folder, wanted, names)
     for entry, people in alerts_in(entries):
         same = alerts.get(entry.key, [])
         # Each way has an entry of its own.
@@ -193,10 +198,10 @@ def last_alerts(
             same = alerts[entry.key] = []
         same.append((entry, people))
     for key, parts in alerts.items():
-        names = {to: None for _entry, people in parts for to in people}
+        people_of = {to: None for _entry, people in parts for to in people}
         words = {to: None for one in parts for to in _marked(*one)}
         some = some_of(tuple(words), MAX_NOTIFIED)
-        found[key] = Alert(parts[-1][0].at, tuple(names), some)
+        found[key] = Alert(parts[-1][0].at, tuple(people_of), some)
     return found
 
 
@@ -256,7 +261,7 @@ def listed(
         snapshot.records,
         snapshot.catalog,
         looks(history, keys, snapshot.values, latest, now),
-        last_alerts(settings.state, snapshot.records, keys),
+        last_alerts(settings.state, snapshot.records, keys, history.names),
         now,
         settings.zone,
         checked=_checked(keys, snapshot, latest),

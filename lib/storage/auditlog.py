@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from lib.core import encoding
 from lib.core.jobs import JobKey
@@ -23,6 +25,7 @@ from lib.system.files import Damaged, open_to_write, read_capped, write_whole
 
 if TYPE_CHECKING:
     from lib.core.decisions import Entry
+    from lib.storage.historynames import Names
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +109,20 @@ def read_entries(
                 entry = from_line(line) if is_wanted(key, parts[2]) else None
                 found += [entry] if entry else []
     return found
+
+
+def entries_of(folder: Path, keys: Collection[JobKey], names: Names) -> list[Entry]:
+    """Return the entries on file about jobs, whatever they were called then.
+
+    Each is by the key that its job has now; the oldest is first.
+    """
+    known_as = {part.key for key in keys for part in names.parts(key)}
+    entries = read_entries(folder, lambda key, _name: str(key) in known_as)
+    owned = (
+        replace(entry, key=names.owner(entry.key, entry.at.timestamp()))
+        for entry in entries
+    )
+    return [entry for entry in owned if entry.key in keys]
 
 
 def lines_by_job(folder: Path) -> dict[str, list[str]]:

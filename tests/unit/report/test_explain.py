@@ -10,14 +10,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib.core import decisions
+from lib.core.decisions import Entry, Event, MailDetails, People
 from lib.core.enums import MessageKind, Status
-from lib.core.jobs import JobKey
+from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import Message
 from lib.core.records import Record
-from lib.report.explain import Story, status_lines
+from lib.core.secret import NO_SECRETS
+from lib.core.silences import Silences
+from lib.report.explain import Story, status_lines, stories
+from lib.storage import historylog
+from lib.storage.auditlog import AuditLog
+from lib.storage.history import Result
 from tests.support.approved import REAL
 from tests.support.instance import NO_MAIL, Instance, flag_job
 
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+MAIL = MailDetails("m", MessageKind.ALERT, People(("ops@example.com",)))
 FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
 OK = "[disk root]\npath = /\nlimit = 100\nevery = minute\n"
 
@@ -275,3 +283,37 @@ def test_whose_mail_was_refused_for_good_is_not_said_to_have_been_notified(
     out = why(mailing, "disk full0")
     approved(out, hide=REAL)
     assert "Told" not in out and "was sent" not in out
+
+
+# Renamed jobs.
+
+
+def test_a_job_has_what_was_decided_under_each_name_it_had(tmp_path):
+    minutes = [NOON + timedelta(minutes=number) for number in range(5)]
+    first, second, third = (JobKey("DiskSpace", f"disk {name}") for name in "abc")
+    log = AuditLog(tmp_path, NO_SECRETS)
+    log.note(
+        [
+            Entry(at, key, key.identity, Event.SENT, MAIL)
+            # The first name is another job's by now.
+            for at, key in zip(minutes, (first, second, third, first), strict=False)
+        ]
+    )
+    log.write()
+    pairs = [(first, second), (second, third)]
+    for at, pair in zip(minutes[1:], pairs, strict=False):
+        result = Result.of(pair[1], Status.OK, "", 0.2, {}, "", b"p", 90.0)
+        historylog.record(tmp_path, UTC, at.timestamp(), [result], [pair])
+    catalog = {
+        key: CatalogEntry(key.identity, "d.py", "minute") for key in (first, third)
+    }
+
+    def told(pattern):
+        found, _unmatched = stories(tmp_path, [pattern], {}, catalog, Silences(), NOON)
+        return [
+            (one.key, [minutes.index(each.at) for each in one.entries]) for one in found
+        ]
+
+    assert told("disk c") == [(third, [0, 1, 2])]
+    assert told("disk a") == [(first, [3])]
+    assert told("disk b") == [(second, [1])]

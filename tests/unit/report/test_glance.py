@@ -21,6 +21,7 @@ from lib.report.rows import WORDS
 from lib.storage import historylog
 from lib.storage.auditlog import AuditLog
 from lib.storage.history import History, Result, Share, share_of
+from lib.storage.historynames import Names
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 AT = NOON.timestamp()
@@ -204,11 +205,30 @@ def test_of_a_job_that_is_ok_the_audit_log_has_the_last_alert(tmp_path):
         ]
     )
     log.write()
-    alerts = glance.last_alerts(tmp_path, {}, [DISK, SITE])
+    alerts = glance.last_alerts(tmp_path, {}, [DISK, SITE], Names())
     assert alerts[DISK].at == NOON - timedelta(minutes=39.9)
     # By each way, as one alert.
     assert alerts[DISK].to == ("ann@example.com", "oncall")
     assert alerts[SITE].words == "ann@example.com (logged), oncall"
+
+
+def test_the_last_alert_of_a_renamed_job_is_known_by_its_old_name(tmp_path):
+    old = JobKey("DiskSpace", "disk old")
+    log = AuditLog(tmp_path, NO_SECRETS)
+    log.note(
+        [
+            mailed(Event.SENT, 50, key=old),
+            # Another job has that name by now.
+            mailed(Event.SENT, 10, key=old, to="bob@example.com"),
+        ]
+    )
+    log.write()
+    renamed_at = (NOON - timedelta(minutes=30)).timestamp()
+    historylog.record(tmp_path, UTC, renamed_at, [result()], [(old, DISK)])
+    names = History(tmp_path, UTC).names
+    alerts = glance.last_alerts(tmp_path, {}, [DISK, old], names)
+    assert alerts[DISK].at == NOON - timedelta(minutes=50)
+    assert alerts[old].to == ("bob@example.com",)
 
 
 def test_a_bundle_that_was_only_logged_told_nobody(tmp_path):
@@ -217,7 +237,7 @@ def test_a_bundle_that_was_only_logged_told_nobody(tmp_path):
     log = AuditLog(tmp_path, NO_SECRETS)
     log.note([replace(entry, details=details)])
     log.write()
-    alerts = glance.last_alerts(tmp_path, {}, [DISK])
+    alerts = glance.last_alerts(tmp_path, {}, [DISK], Names())
     assert alerts[DISK].words == "ann@example.com (logged)"
 
 
@@ -231,9 +251,9 @@ def test_of_a_job_that_is_not_ok_its_record_has_the_last_alert(tmp_path):
         notified=("ann@example.com",),
         notified_at=NOON,
     )
-    alert = glance.last_alerts(tmp_path, {DISK: of_job}, [DISK])[DISK]
+    alert = glance.last_alerts(tmp_path, {DISK: of_job}, [DISK], Names())[DISK]
     assert (alert.at, alert.words) == (NOON, "ann@example.com")
-    assert glance.last_alerts(tmp_path, {}, [DISK]) == {}
+    assert glance.last_alerts(tmp_path, {}, [DISK], Names()) == {}
 
 
 def test_what_is_not_ok_comes_first_and_no_more_than_there_is_room():
