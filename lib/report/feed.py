@@ -114,13 +114,16 @@ def _entries(snapshot: Snapshot) -> Iterable[_Entry]:
     server = snapshot.settings.servername
     for incident in snapshot.incidents:
         line = incident_line(incident, snapshot)
+        began = incident.began_at.timestamp()
+        # A rename since then makes it no other incident.
+        key = snapshot.names.then(incident.key, began)
         is_over = incident.ended_at is not None
         told = [incident.ended_at or incident.began_at]
         told += [one.at for one in incident.sendings]
         text = "\n".join((line.when, line.reason, line.held, *line.sendings))
         yield _Entry(
             _xml(f"{line.name} {'was' if is_over else 'is'} {line.status}"),
-            _urn(f"{server} {incident.key} {incident.began_at.timestamp():.0f}"),
+            _urn(f"{server} {key} {began:.0f}"),
             _rfc3339(incident.began_at),
             _rfc3339(max(told)),
             line.link,

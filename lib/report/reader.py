@@ -100,6 +100,7 @@ class Reader:
             noted.summaries,
             self.history.latest(),
             self.history.days(None, DAYS, self.now.timestamp()),
+            names=self.history.names,
             history=tuple(self.history.troubles(self.now)),
             announcements=in_force(announcements_of(noted), self.now),
         )

@@ -16,6 +16,7 @@ import msgspec
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.silences import Silences
+from lib.storage.historynames import Names
 
 if TYPE_CHECKING:
     from lib.core.announcements import Announcement
@@ -45,6 +46,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     series: Mapping[JobKey, tuple[Series, ...]] = MappingProxyType({})
     #: The last incidents, the latest first.
     incidents: tuple[Incident, ...] = ()
+    #: What jobs were called before.
+    names: Names = Names()
     #: What is missing of the history, in words.
     history: tuple[str, ...] = ()
     #: What is announced, in the order in which it is shown.

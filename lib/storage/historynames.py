@@ -57,6 +57,13 @@ class Names:
                     owner, at = one.new, one.at
         return owner
 
+    def then(self, key: JobKey, at: float) -> JobKey:
+        """Return the key that a job had at a moment; ``key`` is that of now."""
+        for one in reversed(self.renames):
+            if one.new == key and at < one.at:
+                key = one.old
+        return key
+
     def parts(self, key: JobKey | str) -> Sequence[Part]:
         """Return under which keys a job's results are on file, and of which time."""
         return self._parts.get(str(key)) or (Part(str(key), -math.inf, math.inf),)

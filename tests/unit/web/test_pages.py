@@ -9,7 +9,8 @@ import re
 import shutil
 import urllib.error
 import urllib.request
-from datetime import timedelta
+from datetime import UTC, timedelta
+from itertools import pairwise
 from urllib.parse import quote
 from xml.etree import ElementTree
 
@@ -18,6 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 from lib.config.load import load_settings
+from lib.core.enums import Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.secret import Secret
@@ -25,6 +27,7 @@ from lib.core.settings import Page
 from lib.report import api, feed
 from lib.report.page import link_of
 from lib.report.table import plain
+from lib.storage import historylog
 from lib.storage.store import State
 from lib.system.clock import utc_now
 from lib.web import pages
@@ -32,7 +35,7 @@ from lib.web.pages import Guard, hosts_of
 from tests.support.daemon import Daemon, free_port
 from tests.support.instance import NO_MAIL, Instance
 from tests.support.snapshots import HOSTILE, NOON, entry, every_status, settings
-from tests.unit.report.test_reader import KEY, OTHER, written
+from tests.unit.report.test_reader import KEY, OTHER, result, written
 
 TOKEN = "0123456789abcdef!x"
 NOW = NOON + timedelta(seconds=30)
@@ -409,6 +412,24 @@ def test_the_feed_has_the_incidents_with_lasting_ids(asked):
     later = Asked(asked.settings, NOW + timedelta(days=1))
     again = ElementTree.fromstring(later("/feed.atom")[1])
     assert again.find(f"{ATOM}entry/{ATOM}id").text == one.findtext(f"{ATOM}id")
+
+
+def test_an_incident_keeps_its_id_when_its_job_is_renamed(asked, tmp_path):
+    def entry_now():
+        later = Asked(asked.settings, NOW + timedelta(minutes=30))
+        (one,) = ElementTree.fromstring(later("/feed.atom")[1]).iter(f"{ATOM}entry")
+        return one.findtext(f"{ATOM}title"), one.findtext(f"{ATOM}id")
+
+    _title, first_id = entry_now()
+    state, keys = State(tmp_path), [KEY, JobKey("Own", "x"), JobKey("Own", "y")]
+    for minute, (old, new) in enumerate(pairwise(keys), start=1):
+        failing = state.load().records[old]
+        state.save([Record(old), replace(failing, key=new, name=new.identity)])
+        state.save_catalog({new: entry(new), OTHER: entry(OTHER)})
+        at = (NOON + timedelta(minutes=minute)).timestamp()
+        found = result(new, Status.FAILING, 95.0, "full")
+        historylog.record(tmp_path, UTC, at, [found], [(old, new)])
+        assert entry_now() == (f"{new.identity} is failing", first_id)
 
 
 def test_metrics_are_those_of_the_file(asked):
