@@ -135,7 +135,13 @@ class OnRecord:
             if row.status is not Status.OK
         }
         keys = (JobKey.parse(text) for text in self._lines if "/" in text)
-        return (found | {key for key in keys if key.file}) - {OWN_KEY}
+        of_log = {self._owner(key) for key in keys if key.file}
+        return (found | of_log) - {OWN_KEY}
+
+    def _owner(self, key: JobKey) -> JobKey:
+        """Return the key that the job has now that the audit log calls ``key`` last."""
+        under = self._under(key)
+        return self._history.names.owner(key, _second(under[-1])) if under else key
 
     def name_of(self, key: JobKey) -> str:
         """Return the name of a job by the audit log, or else by its key."""
@@ -182,6 +188,17 @@ class OnRecord:
         return self._history.rows_of(tuple(keys), since, self._until)
 
     def _entries_of(self, key: JobKey) -> list[Entry]:
+        """Return the entries about a job, by whatever names."""
+        # They are of whole seconds, and a rename is of a moment.
+        found = [
+            entry
+            for part in self._history.names.parts(key)
+            for entry in self._under(part.key)
+            if part.since - 1 < _second(entry) <= part.until - 1
+        ]
+        return sorted(found, key=attrgetter("at"))
+
+    def _under(self, key: JobKey | str) -> list[Entry]:
         lines = self._lines.get(str(key), ())
         entries = (entry for line in lines if (entry := auditlog.from_line(line)))
         return [entry for entry in entries if entry.at.timestamp() < self._until]
@@ -289,6 +306,10 @@ def _renamed(
                 if other.file == key.file and name == was and other != key:
                     found[key] = other
     return found
+
+
+def _second(entry: Entry) -> float:
+    return entry.at.timestamp()
 
 
 def _terms_of(policies: Mapping[str, bytes]) -> dict[str, Terms]:

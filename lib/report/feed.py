@@ -120,7 +120,9 @@ def _entries(snapshot: Snapshot) -> Iterable[_Entry]:
         is_over = incident.ended_at is not None
         told = [incident.ended_at or incident.began_at]
         told += [one.at for one in incident.sendings]
-        text = "\n".join((line.when, line.reason, line.held, *line.sendings))
+        # Of one that goes on the length would change each time that it is read.
+        when = line.when if is_over else line.span
+        text = "\n".join((when, line.reason, line.held, *line.sendings))
         yield _Entry(
             _xml(f"{line.name} {'was' if is_over else 'is'} {line.status}"),
             _urn(f"{server} {key} {began:.0f}"),

@@ -166,6 +166,9 @@ class IncidentLine(NamedTuple):
     link: str
     letter: str
     status: str
+    #: Since when, or from when to when.
+    span: str
+    #: The same and for how long.
     when: str
     reason: str
     held: str
@@ -563,18 +566,19 @@ def incident_line(incident: Incident, snapshot: Snapshot) -> IncidentLine:
     ended_at = incident.ended_at
     began = "since before " if incident.began_before else "since "
     length = duration(age(incident.began_at, ended_at or snapshot.now))
-    when = f"{began}{time_text(incident.began_at)}, for {length}"
+    span = f"{began}{time_text(incident.began_at)}"
+    when = f"{span}, for {length}"
     if ended_at is not None:
         before = "before " if incident.began_before else ""
-        when = (
-            f"{before}{time_text(incident.began_at)} to {time_text(ended_at)}, {length}"
-        )
+        span = f"{before}{time_text(incident.began_at)} to {time_text(ended_at)}"
+        when = f"{span}, {length}"
     held = Decision(incident.held) if incident.held else None
     return IncidentLine(
         harmless(name or str(key)),
         link_of(key) if has_page(snapshot, key) else "",
         _LETTERS_OF_CODES[incident.shown_status],
         incident.shown_status,
+        span,
         when,
         _text(incident.reason, MAX_LINE),
         f"alerts held back: {held}" if held else "",

@@ -24,7 +24,7 @@ from lib.core.replay import What, compared, sum_of
 from lib.core.secret import Secrets
 from lib.core.settings import Channel, Mail, Settings
 from lib.report import replay
-from lib.storage import auditlog
+from lib.storage import auditlog, historylog
 from lib.storage.auditlog import AuditLog
 from tests.support.played import LETTERS, NOON, OPS, Played, job_of
 
@@ -292,6 +292,24 @@ def test_a_renamed_job_keeps_its_record(played):
     log.write()
     played.play({new: "FO"})
     assert told(replayed(played)) == [("first_alert", 0, 0), ("recovery", 3, 3)]
+
+
+def test_a_job_that_was_renamed_while_it_was_ok_is_one_job(played):
+    old, new = job_of("disk old"), job_of("disk new")
+    played.play({old: "FO"})
+    # Nothing was on record of it, so the audit log says nothing of the rename.
+    at = played.now.timestamp() + 0.25
+    historylog.record(played.state, UTC, at, [], [(old.key, new.key)])
+    played.play({new: "OF"})
+    assert OnRecord(settings_of(played.state), LATER).keys() == {new.key}
+    # The old name is that of another job now.
+    played.play({new: "F", old: "F"})
+    assert sorted(told(replayed(played))) == [
+        ("first_alert", 0, 0),
+        ("first_alert", 3, 3),
+        ("first_alert", 4, 4),
+        ("recovery", 1, 1),
+    ]
 
 
 def test_whom_a_jobs_own_code_notifies_is_as_it_was(played):

@@ -398,6 +398,13 @@ def test_the_feed_has_announcements_with_ids_that_a_change_keeps():
     )
 
 
+def test_a_feed_is_the_same_until_something_happens():
+    one = every_status()
+    later = replace(one, now=one.now + timedelta(minutes=5))
+    texts = [feed.feed(each, "https://example.com/") for each in (one, later)]
+    assert one.incidents and texts[0] == texts[1]
+
+
 def test_the_feed_has_the_incidents_with_lasting_ids(asked):
     asked.settings = replace(
         asked.settings,
