@@ -5,6 +5,7 @@ They read state/ and run nothing.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 #: How often --watch looks.
 WATCH_S = 10.0
-#: How many lines a job takes in a narrow terminal, a trouble of the history, and what
-#: else there is.
-_LINES_PER_JOB, _LINES_PER_TROUBLE, _OTHER_LINES = 3, 3, 8
 
 
 def status(args: argparse.Namespace) -> int:
@@ -75,24 +73,66 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
         keys, unmatched = _named(args.words, bad, snapshot.catalog)
         code = unmatched or code
     else:
-        most = _most_jobs(args, len(snapshot.history))
-        keys = glance.ordered(bad, snapshot.catalog, most)
+        keys = glance.ordered(bad, snapshot.catalog, status_report.MAX_DOWN)
     listed = glance.listed(keys, snapshot, ascii_only=has_no_bars(sys.stdout))
     size = state.size()
     if args.json:
         data = status_report.data(snapshot, listed=listed, state_bytes=size)
         table.show_json(data, sys.stdout)
         return code
-    _show_jobs(keys, listed, bad, snapshot, are_all=not args.words)
-    table.say(status_report.own_line(snapshot, size), sys.stdout)
-    if args.words or args.watch:
-        for text in snapshot.history:
-            table.say(f"History: {text}", sys.stdout)
+    are_all = not args.words
+
+    def show(count: int, out: TextIO) -> None:
+        shown = listed[:count]
+        _show_jobs(keys[:count], shown, bad, snapshot, are_all=are_all, out=out)
+        if args.words and count < len(keys):
+            more = f"{len(keys) - count:,} more, for which there is no room"
+            table.say(f"and {more}", out)
+        table.say(status_report.own_line(snapshot, size), out)
+        if args.words or args.watch:
+            for text in snapshot.history:
+                table.say(f"History: {text}", out)
+
+    if args.watch:
+        sys.stdout.write(_fitting(show, len(keys), sys.stdout))
         return code
-    print()
-    rows = status_report.rows(snapshot)
-    table.show(status_report.COLUMNS, rows, as_json=False, out=sys.stdout)
+    show(len(keys), sys.stdout)
+    if not args.words:
+        print()
+        rows = status_report.rows(snapshot)
+        table.show(status_report.COLUMNS, rows, as_json=False, out=sys.stdout)
     return code
+
+
+class _Screen(io.StringIO):
+    """What is to be drawn on a terminal, as that has it."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # str | None there
+        return self._terminal.encoding
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._terminal.fileno()
+
+
+def _fitting(show: Callable[[int, TextIO], None], jobs: int, terminal: TextIO) -> str:
+    """Return what ``show`` writes of as many jobs as the terminal has room for."""
+    # The cursor is in the line after.
+    most = os.get_terminal_size(terminal.fileno()).lines - 1
+    while True:
+        screen = _Screen(terminal)
+        show(jobs, screen)
+        drawn = screen.getvalue()
+        if drawn.count("\n") <= most or jobs <= 1:
+            return drawn
+        jobs -= 1
 
 
 def _snapshot(state: State, settings: Settings) -> Snapshot:
@@ -145,6 +185,7 @@ def _show_jobs(
     snapshot: Snapshot,
     *,
     are_all: bool,
+    out: TextIO,
 ) -> None:
     """Print the table of jobs; of all, also what is down and how many are left out."""
     from lib.report import glance
@@ -154,15 +195,13 @@ def _show_jobs(
     settings, catalog, records = snapshot.settings, snapshot.catalog, snapshot.records
     if are_all:
         headline = status_report.headline(bad, catalog, snapshot.run, records)
-        table.say(headline, sys.stdout)
+        table.say(headline, out)
     if listed:
         headings = _headings(settings, snapshot.now)
-        table.show(
-            glance.COLUMNS, listed, as_json=False, out=sys.stdout, headings=headings
-        )
+        table.show(glance.COLUMNS, listed, as_json=False, out=out, headings=headings)
     more = status_report.more(bad, catalog, keys, settings.command)
     if are_all and more:
-        table.say(more, sys.stdout)
+        table.say(more, out)
 
 
 def _headings(settings: Settings, now: datetime) -> dict[str, str]:
@@ -170,20 +209,6 @@ def _headings(settings: Settings, now: datetime) -> dict[str, str]:
     from lib.report.glance import HEADINGS
 
     return {**HEADINGS, "since": f"since {offset_words(settings.zone, now)}"}
-
-
-def _most_jobs(args: argparse.Namespace, troubles: int) -> int:
-    """Return how many jobs are shown: as many as a terminal has room for if watched.
-
-    ``troubles``: how many of the history are shown below them.
-    """
-    from lib.report.status import MAX_DOWN
-
-    if not args.watch:
-        return MAX_DOWN
-    lines = os.get_terminal_size(sys.stdout.fileno()).lines
-    room = lines - _OTHER_LINES - _LINES_PER_TROUBLE * troubles
-    return min(MAX_DOWN, max(1, room // _LINES_PER_JOB))
 
 
 def has_no_bars(out: TextIO) -> bool:

@@ -49,9 +49,9 @@ def printed(words: Sequence[str], at: datetime, columns: int = 80) -> str:
     return said.decode().replace("\r\n", "\n")
 
 
-def watched(words: Sequence[str], last: str) -> str:
+def watched(words: Sequence[str], last: str, lines: int = 50) -> str:
     """Return what a program draws on a terminal up to ``last``; end it by Ctrl-C."""
-    process, ours = _started([str(time.time()), *words], 80)
+    process, ours = _started([str(time.time()), *words], 80, lines)
     said, until = bytearray(), time.monotonic() + 20
     while last.encode() not in said and time.monotonic() < until:
         if select.select([ours], [], [], 1)[0]:
@@ -62,10 +62,12 @@ def watched(words: Sequence[str], last: str) -> str:
     return said.decode().replace("\r\n", "\n")
 
 
-def _started(words: Sequence[str], columns: int) -> tuple[subprocess.Popen[bytes], int]:
+def _started(
+    words: Sequence[str], columns: int, lines: int = 50
+) -> tuple[subprocess.Popen[bytes], int]:
     """Return the process of START on a terminal, and our end of that."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     process = subprocess.Popen(
         [sys.executable, "-c", START, *words],
         stdin=theirs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -75,6 +76,21 @@ def test_what_is_watched_is_drawn_again_until_ctrl_c():
     assert look.watch(draw, out, pause) == 1
     assert (len(drawn), pauses) == (2, [look.WATCH_S] * 2)
     assert out.getvalue() == "\x1b[2J\x1b[Htable" * 2
+
+
+@pytest.mark.parametrize("words", [(), ("disk*",)])
+def test_what_is_watched_fits_on_the_terminal(tmp_path, words):
+    there = Instance(tmp_path)
+    for number in range(9):
+        there.add(f"[disk gone{number}]\npath = /nowhere/{number}\nevery = minute\n")
+    there.cron()
+    command = there.command("-m", "status", *words, "--watch")[1:]
+    screen = watched(command, " of state", lines=24).rpartition("\x1b[H")[2]
+    assert screen.count("\n") < 24
+    more = re.search(r"and (\d) more", screen)
+    shown = len(set(re.findall(r"disk gone\d", screen)))
+    assert more and shown + int(more[1]) in (9, 10)
+    assert words or "9 failing" in screen
 
 
 @pytest.mark.parametrize(("encoding", "expected"), [("utf-8", False), ("ascii", True)])
