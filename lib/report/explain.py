@@ -187,15 +187,22 @@ def decision_rows(
 ) -> list[dict[str, Any]]:
     """Return a row per decision, the last MAX_SHOWN; repeated ones share a row."""
     time_text = partial(table_time, zone=zone, now=now)
-    rows = []
-    for _same, group in groupby(story.entries, _kind):
-        entries = list(group)
-        last = entries[-1]
-        text = decisions.sentence(last, time_text)
-        if len(entries) > 1:
-            text += f" ({len(entries)} times since {time_text(entries[0].at)})"
-        rows.append({"at": time_text(last.at), "code": last.code, "decision": text})
-    return rows[-MAX_SHOWN:]
+    return [
+        {"at": time_text(last.at), "code": last.code, "decision": text}
+        for last, text in folded(story.entries, time_text)[-MAX_SHOWN:]
+    ]
+
+
+def folded(entries: Iterable[Entry], time_text: TimeText) -> list[tuple[Entry, str]]:
+    """Return entries in words, those that repeat each other as the last of them."""
+    found = []
+    for _same, group in groupby(entries, _kind):
+        same = list(group)
+        text = decisions.sentence(same[-1], time_text)
+        if len(same) > 1:
+            text += f" ({len(same)} times since {time_text(same[0].at)})"
+        found.append((same[-1], text))
+    return found
 
 
 def row_of(story: Story, now: datetime) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from lib.core import announcements, health
 from lib.core.announcements import Announcement, Level
-from lib.core.decisions import Entry, sentence
+from lib.core.decisions import Entry
 from lib.core.enums import IN_THE_WAY, Decision, Health, Status
 from lib.core.health import proof_in, proved_at
 from lib.core.jobs import KIND_FILES, CatalogEntry, JobKey, page_name
@@ -55,6 +55,7 @@ from lib.core.text import (
     zone_words,
 )
 from lib.report import graphs, status
+from lib.report.explain import folded
 from lib.report.graphs import LEFT_OUT, LETTERS, Series
 from lib.report.incidents import Incident
 from lib.report.rows import (
@@ -278,8 +279,10 @@ def job_page(
         uptimes=[*_uptimes(days, names, story.rows, snapshot.now)],
         incidents=[incident_line(one, snapshot) for one in story.incidents],
         decisions=[
-            (time_text(entry.at), harmless(sentence(entry, time_text)))
-            for entry in story.entries[: -MAX_DECISIONS - 1 : -1]
+            (time_text(entry.at), harmless(text))
+            for entry, text in folded(story.entries, time_text)[
+                : -MAX_DECISIONS - 1 : -1
+            ]
         ],
     )
 

@@ -45,8 +45,9 @@ from lib.system.errors import StateError
 logger = logging.getLogger(__name__)
 
 DAY_S = 86_400.0
-#: The most entries of the audit log that are read of one job.
-MAX_ENTRIES = 300
+#: The most entries of the audit log that are read of one job: a day of one that fails
+#: each minute.
+MAX_ENTRIES = 1500
 
 
 class Graph(msgspec.Struct, frozen=True):

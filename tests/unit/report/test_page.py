@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from lib.config import fields
+from lib.core.decisions import Entry, JobDetails
 from lib.core.enums import Decision, Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record, RunRecord
@@ -328,6 +329,25 @@ def test_the_public_sees_chosen_tags_without_hosts_reasons_or_contacts():
     given = json.dumps(plain(recorder.facts["public.html"]))
     for never in (secret, *others, "group-0", "job-", "nomail"):
         assert never not in given, never
+
+
+def test_what_is_decided_again_and_again_hides_nothing_else():
+    one = snapshot(1)
+    key = next(iter(one.catalog))
+
+    def entry_of(minute, code, failures):
+        details = JobDetails(Status.FAILING, failures, "503")
+        return Entry(NOON + timedelta(minutes=minute), key, key.identity, code, details)
+
+    first = entry_of(0, Decision.FIRST_ALERT, 1)
+    others = [
+        entry_of(minute, Decision.ALREADY_NOTIFIED, minute + 1)
+        for minute in range(1, 101)
+    ]
+    story = JobStory(entries=(first, *others))
+    words = Read(page.job_page(one, key, story)).text
+    assert "12:00 failing (consecutive failures: 1): 503; first alert" in words
+    assert "(100 times since 2026-11-22 12:01)" in words
 
 
 def test_announcements_are_on_every_page_that_they_are_about():
