@@ -26,6 +26,7 @@ from lib.core.settings import Channel, Mail, Settings
 from lib.report import replay
 from lib.storage import auditlog, historylog
 from lib.storage.auditlog import AuditLog
+from lib.storage.history import Result
 from tests.support.played import LETTERS, NOON, OPS, Played, job_of
 
 LATER = datetime(2026, 11, 23, tzinfo=UTC)
@@ -298,8 +299,9 @@ def test_a_job_that_was_renamed_while_it_was_ok_is_one_job(played):
     old, new = job_of("disk old"), job_of("disk new")
     played.play({old: "FO"})
     # Nothing was on record of it, so the audit log says nothing of the rename.
-    at = played.now.timestamp() + 0.25
-    historylog.record(played.state, UTC, at, [], [(old.key, new.key)])
+    at = played.now.timestamp()
+    row = Result.of(new.key, Status.OK, "", 0.1, {}, "", b"", 60.0)
+    historylog.record(played.state, UTC, at, [row], [(old.key, new.key)])
     played.play({new: "OF"})
     assert OnRecord(settings_of(played.state), LATER).keys() == {new.key}
     # The old name is that of another job now.
