@@ -222,6 +222,12 @@ def test_each_rule_fires_when_it_should_and_not_otherwise(tmp_path):
     severity = FIRES["CheckerJobCritical"][0]
     held = 'checker_job_held{server="a",name="b",kind="c",reason="muted"}'
     cases.append(case([(severity, 2), (held, 1)], "CheckerJobCritical", False))
+    # What is wrong changes, and nothing is well meanwhile.
+    words = [
+        ('checker_healthy{server="a",word="JobProblem"}', "0x9 stale _x9 0x30"),
+        ('checker_healthy{server="a",word="MailProblem"}', "_x10 0x9 stale _x30"),
+    ]
+    cases.append(case(words, "CheckerUnhealthy", True))
     path = tmp_path / "tests.yml"
     rules = [str(ROOT / "contrib" / name) for name in RULES]
     path.write_text(json.dumps({"rule_files": rules, "tests": cases}))
