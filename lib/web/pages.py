@@ -372,6 +372,8 @@ class Site:
             raise forms.Unasked("job is missing: expected the key of a job")
         _reader, snapshot = self._facts()
         key = _only(api.find(snapshot, fields["job"]))
+        if _is_disabled(snapshot, key):
+            raise forms.Unasked("the job is disabled, so nothing can be asked of it")
         request = forms.request_of(fields, settings, user, key, self._now())
         inbox.submit(settings.state, request)
         # Seen by its address, so that loading the page again asks for nothing.
@@ -387,7 +389,7 @@ class Site:
             story = reader.story(key, reader.rows(key))
         look = self._look()
         shown, page = Forms(said=forms.ACTIONS.get(asked, "")), self._settings().page
-        if not page.open:
+        if not page.open and not _is_disabled(snapshot, key):
             codes = forms.codes(page.token, user, key, self._now())
             shown = replace(shown, codes=codes, lengths=tuple(forms.LENGTHS))
         return _ok(HTML, job_page(snapshot, key, story, look, shown))
@@ -515,6 +517,11 @@ def _day_before(moment: datetime) -> datetime:
         return moment - timedelta(days=1)
     except OverflowError:
         return moment
+
+
+def _is_disabled(snapshot: Snapshot, key: JobKey) -> bool:
+    known = snapshot.catalog.get(key)
+    return known is not None and not known.enabled
 
 
 def _only(found: list[JobKey]) -> JobKey:

@@ -16,6 +16,7 @@ from lib.core.settings import Page
 from lib.core.silences import Acknowledge, CheckNow, Mute, Unmute
 from lib.report.page import link_of
 from lib.storage import inbox
+from lib.storage.store import State
 from lib.web import forms
 from lib.web.pages import pages
 from tests.support.fakes import job
@@ -100,6 +101,19 @@ def test_what_cannot_be_asked_has_no_form(browser):
     code = forms.codes(browser.settings.page.token, "ann", OTHER, NOW)["unmute"]
     browser.post({"action": "unmute", "job": str(OTHER), "code": code})
     assert type(browser.waiting()[0]) is Unmute
+
+
+def test_nothing_is_asked_of_a_disabled_job(browser):
+    fields = {**browser.form("check"), "job": str(KEY)}
+    state = State(browser.settings.state)
+    catalog = state.load_catalog()
+    state.save_catalog({**catalog, KEY: replace(catalog[KEY], enabled=False)})
+    browser = Browser(browser.settings)
+    text = browser.ask("GET", f"/{link_of(KEY)}")[2]
+    assert "disabled" in text and "<form" not in text.partition("<main")[2]
+    status, _headers, text = browser.post(fields)
+    assert status == 403 and "the job is disabled" in text
+    assert not browser.waiting()
 
 
 @pytest.mark.parametrize(
