@@ -118,16 +118,25 @@ def acknowledge(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return TROUBLE
-    asked.submit(Acknowledge(*asked.request))
-    print("Acknowledged, from the next run on:")
-    for job in failing[:10]:
-        start = job.record.since or now
-        status = job.record.status
-        print(f"  {job.name}, {status} {since(start, now, asked.time_text)}")
-    if len(failing) > 10:
-        print(f"  and {len(failing) - 10} more")
+    new = [job for job in failing if job.record.acknowledged is None]
+    if new:
+        asked.submit(Acknowledge(*asked.request))
+        print("Acknowledged, from the next run on:")
+        _print_some(asked.status_line(job) for job in new)
+    if len(new) < len(failing):
+        print("Acknowledged already:")
+        _print_some(asked.known_line(job) for job in failing if job not in new)
     print("No reminder and no escalation until it is over, or gets worse.")
     return OK
+
+
+def _print_some(lines: Iterable[str]) -> None:
+    """Print the first lines, and how many more there are."""
+    listed = list(lines)
+    for line in listed[:10]:
+        print(f"  {line}")
+    if len(listed) > 10:
+        print(f"  and {len(listed) - 10} more")
 
 
 def until_of(
@@ -189,6 +198,20 @@ class _Asked:
     def names(self, jobs: Sequence[KnownJob]) -> str:
         """Return the names of jobs, the first of many."""
         return some_of([job.name for job in jobs], 10)
+
+    def status_line(self, job: KnownJob) -> str:
+        """Return a failing job in a line: its status, and since when."""
+        start = job.record.since or self._now
+        words = since(start, self._now, self.time_text)
+        return f"{job.name}, {job.record.status} {words}"
+
+    def known_line(self, job: KnownJob) -> str:
+        """Return an acknowledged job in a line: since when, by whom and why."""
+        known = job.record.acknowledged
+        assert known is not None
+        words = f"{job.name}, {since(known.at, self._now, self.time_text)}"
+        by = f" by {known.who}" if known.who else ""
+        return f"{words}{by}{f': {known.why}' if known.why else ''}"
 
     def is_muted(self, job: KnownJob) -> bool:
         """Return whether somebody muted or acknowledged it."""

@@ -228,6 +228,23 @@ def test_an_unmute_and_an_acknowledgement(instance, tmp_path, approved):
 
 
 @pytest.mark.long
+def test_what_is_acknowledged_already_is_said_with_since_when_and_by_whom(
+    instance, tmp_path, approved
+):
+    typed(instance, "ack", "Flag", "--why", "on it")
+    code, out, err = typed(instance, "ack", "Flag")
+    assert (code, err) == (0, "")
+    approved(out, "at once", hide=REAL)
+    assert len(list((instance.state / "inbox").iterdir())) == 1
+    instance.cron()
+    instance.add("[disk gone]\npath = /nowhere\nevery = minute\n")
+    instance.cron()
+    code, out, err = typed(instance, "ack", "*")
+    assert (code, err) == (0, "")
+    approved(out, "with another one", hide=REAL)
+
+
+@pytest.mark.long
 def test_a_window_that_is_open_is_not_for_a_command_to_end(instance, approved):
     instance.add("[maintenance all]\njobs = Flag\nstart = * * * * *\nlength = 1h\n")
     code, _out, err = typed(instance, "unmute", "Flag")
