@@ -14,7 +14,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -446,8 +446,9 @@ def close(ctx: RunContext) -> None:
     _save_run(ctx, listed, now)
     # They are no longer listed, so a crash here does not make them count as lost.
     ctx.state.forget(gone)
-    _save_catalog(ctx)
-    _save_values(ctx)
+    no_more = _no_more(ctx)
+    _save_catalog(ctx, no_more)
+    _save_values(ctx, no_more)
     _append_history(ctx)
 
 
@@ -506,25 +507,32 @@ def _settings_copied(ctx: RunContext) -> str:
     return keep(ctx, is_current=is_current)
 
 
-def _save_catalog(ctx: RunContext) -> None:
-    catalog, known = results.catalog_of(ctx), ctx.known_jobs
+def _no_more(ctx: RunContext) -> dict[JobKey, datetime]:
+    """Return the jobs that are gone, and since when, as long as that is remembered."""
     if ctx.only is None:
-        gone = known.gone_after(ctx.met, ctx.now())
-    elif known.is_lost:
+        return ctx.known_jobs.gone_after(ctx.met, ctx.now())
+    return dict(ctx.known_jobs.gone)
+
+
+def _save_catalog(ctx: RunContext, gone: dict[JobKey, datetime]) -> None:
+    catalog, known = results.catalog_of(ctx), ctx.known_jobs
+    if ctx.only is not None and known.is_lost:
         # The next run is to see that it is, so that not all jobs run at once.
         return
-    else:
-        gone = dict(known.gone)
     before = (ctx.catalog, ctx.scans_before, known.gone)
     if (catalog, ctx.scans, gone) != before:
         ctx.state.save_catalog(catalog, ctx.scans, gone)
 
 
-def _save_values(ctx: RunContext) -> None:
-    """Keep what the jobs measured and noted, if any was judged in this run."""
+def _save_values(ctx: RunContext, gone: Collection[JobKey]) -> None:
+    """Keep what the jobs measured and noted, if any was judged in this run.
+
+    Those that are gone have a history, and its numbers their units.
+    """
     if not ctx.judged or ctx.is_frozen:
         return
-    ctx.state.save_values(ctx.measured, ctx.met, ctx.notes, ctx.judged)
+    known = {*ctx.met, *gone} if gone else ctx.met
+    ctx.state.save_values(ctx.measured, known, ctx.notes, ctx.judged)
 
 
 def _append_history(ctx: RunContext) -> None:

@@ -292,21 +292,21 @@ class State:
     def save_values(
         self,
         measured: Mapping[JobKey, msgspec.Raw],
-        met: Container[JobKey],
+        known: Container[JobKey],
         notes: Mapping[JobKey, str] = MappingProxyType({}),
         judged: Container[JobKey] = (),
     ) -> None:
         """Keep what each job measured in this run; where that fails, the run goes on.
 
         ``notes`` are of those that are OK; of the others that were ``judged`` there is
-        none any more.  Of jobs that were met and not checked what they measured before
-        stays.  Nothing is judged by it, so it is written without fsync.
+        none any more.  Of jobs that are ``known`` and were not checked what they
+        measured before stays.  Nothing is judged by it, so it is written without fsync.
         """
         before = self._last_values()
         said = {
             key: note
             for key, note in before.notes.items()
-            if JobKey.parse(key) in met and JobKey.parse(key) not in judged
+            if JobKey.parse(key) in known and JobKey.parse(key) not in judged
         }
         said.update({str(key): note for key, note in notes.items()})
         if not measured and said == before.notes:
@@ -315,7 +315,7 @@ class State:
         values = {
             key: as_part(msgspec.json.decode(text))
             for key, text in before.values.items()
-            if key not in new and JobKey.parse(key) in met
+            if key not in new and JobKey.parse(key) in known
         }
         values.update(new)
         last = _LastValuesAsText(values, said)

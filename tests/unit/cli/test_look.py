@@ -132,6 +132,12 @@ def test_of_a_job_that_was_removed_the_history_is_shown(tmp_path):
     there.cron()
     ran = there.run("-m", "history", "disk gone")
     assert ran.code == 0 and ran.out.startswith("disk gone: 0.00%")
+    # Its numbers have the units that they had.
+    there.write(there.settings.read_text().replace("[disk root]", "[disk other]"))
+    for _ in range(2):
+        there.cron()
+    said = there.run("-m", "history", "disk root").out
+    assert re.search(r"free [\d.]+[kMGT]B, inodes \d+%", said)
 
 
 # -m report.
