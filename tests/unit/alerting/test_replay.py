@@ -284,15 +284,22 @@ def test_a_job_that_is_gone_is_closed(played):
     ]
 
 
-def test_a_renamed_job_keeps_its_record(played):
+@pytest.mark.parametrize("has_renames", [False, True])
+def test_a_renamed_job_keeps_its_record(played, has_renames):
     old, new = job_of("disk old"), job_of("disk new")
     played.play({old: "FF"})
+    if has_renames:
+        at = played.now.timestamp()
+        row = Result.of(new.key, Status.FAILING, "", 0.1, {}, "", b"", 60.0)
+        historylog.record(played.state, UTC, at, [row], [(old.key, new.key)])
+        played.now += timedelta(minutes=1)
     played._records[new.key] = replace(played._records[old.key], key=new.key)
     log = AuditLog(played.state, Secrets())
     log.note([decisions.renamed(new, Record(old.key, old.name), played.now)])
     log.write()
     played.play({new: "FO"})
-    assert told(replayed(played)) == [("first_alert", 0, 0), ("recovery", 3, 3)]
+    end = 4 if has_renames else 3
+    assert told(replayed(played)) == [("first_alert", 0, 0), ("recovery", end, end)]
 
 
 def test_a_job_that_was_renamed_while_it_was_ok_is_one_job(played):
