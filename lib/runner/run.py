@@ -643,7 +643,7 @@ def _thin_history(ctx: RunContext) -> None:
     if is_anything_due(state / FOLDER, ctx.began_at.timestamp(), ages):
         from lib.storage import historythin
 
-        historythin.thin(state, ages)
+        historythin.thin(state, ages, zone=ctx.settings.zone)
 
 
 def _run_for_others(ctx: RunContext) -> RunRecord:

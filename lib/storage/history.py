@@ -26,10 +26,9 @@ import msgspec
 
 from lib.core.jobs import JobKey
 from lib.core.text import table_time, utc
+from lib.storage.historybars import Bars, bars_in, days_in, which_days
 from lib.storage.historyblocks import (
-    BARS_KIND,
     CHANGES_KIND,
-    HEADER_BYTES,
     Block,
     RunLog,
     bars_block,
@@ -105,8 +104,6 @@ __all__ = (
 logger = logging.getLogger(__name__)
 
 _DAY_S = 86_400
-#: The first of January 1970, as dates count days.
-_EPOCH = date(1970, 1, 1).toordinal()
 #: The result that stands at a moment is most often one of so shortly before.
 _SHORTLY_S = 900.0
 #: So many files are kept of which job after job is asked what stood at a moment.
@@ -264,7 +261,7 @@ class History:
         wanted = None if keys is None else {str(key) for key in keys}
         renamed = {str(one.old) for one in self.names.renames}
         found: dict[str, dict[str, Share]] = {}
-        for day, bars in _bars_in(content_of(self.folder / BARS), first, last):
+        for day, bars in self._bars(first, last):
             for key, times in bars.items():
                 if key in renamed:
                     key = self._owner_at_end(key, day)
@@ -275,6 +272,12 @@ class History:
                 if (wanted is None or key in wanted) and any(one.times):
                     found.setdefault(key, {})[summary.today] = Share(*one.times)
         return {JobKey.parse(key): by_day for key, by_day in found.items()}
+
+    def _bars(self, first: str, last: str) -> Iterator[tuple[str, Bars]]:
+        try:
+            yield from bars_in(content_of(self.folder / BARS), first, last)
+        except NewerState as error:
+            logger.warning("%s is not read on: %s", BARS, error)
 
     def _owner_at_end(self, key: str, day: str) -> str:
         """Return whose a day is that is counted under a key."""
@@ -337,18 +340,40 @@ class History:
         which one that lies partly outside counts by the part.  ``days`` is quicker for
         many jobs and whole days.
         """
+        ((_key, share),) = self.shares((key,), since, until)
+        return share
+
+    def shares(
+        self, keys: Collection[JobKey], since: float, until: float
+    ) -> Iterator[tuple[JobKey, Share]]:
+        """Yield each of many jobs with how its time is shared, as ``share`` returns it.
+
+        What a file has for all jobs is read once.
+        """
         row_days = self._row_days()
-        times = [0.0] * len(TIMES)
-        for bucket in self._kept_buckets(key, since, until, row_days):
-            ends = min(until, bucket.at + bucket.step_s)
-            part = (ends - max(since, bucket.at)) / bucket.step_s
-            times = [one + part * more for one, more in zip(times, bucket.share)]
-        for begin, end in _between(self._bucket_days(row_days), since, until):
-            ((_key, there),) = self.stands((key,), begin, end)
-            more = share_of(there, begin, end)
-            times = [one + another for one, another in zip(times, more)]
-        known = Share(*times)
-        return known._replace(nothing=until - since - sum(known[:-1]))
+        spans = list(_between(self._bucket_days(row_days), since, until))
+        traced = [self.traces(dict.fromkeys(keys), *span) for span in spans]
+        for key in keys:
+            times = Share()
+            for bucket in self._kept_buckets(key, since, until, row_days):
+                ends = min(until, bucket.at + bucket.step_s)
+                part = (ends - max(since, bucket.at)) / bucket.step_s
+                times += Share(*(part * seconds for seconds in bucket.share))
+            for span, traces in zip(spans, traced, strict=True):
+                _key, trace = next(traces)
+                times += trace.share(*span)
+            yield key, times._replace(nothing=until - since - sum(times[:-1]))
+
+    def jobs(self, since: float, until: float) -> set[JobKey]:
+        """Return the jobs of which there may be results of a time."""
+        from lib.storage.historycolumns import ColumnFile
+
+        keys = set().union(*(one.keys() for one in self._sources(since, until)))
+        for name, (begin, end) in reaches(listed(self.folder)).items():
+            if begin < until and since < end:
+                file = ColumnFile(self.folder / name)
+                keys |= self.names.owners(file.keys())
+        return set(map(JobKey.parse, keys))
 
     def standing(self, key: JobKey, moment: float) -> Row | None:
         """Return the last row of a job before a moment; None: there is none.
@@ -435,39 +460,66 @@ class History:
         if why := self.not_written(now):
             return [why]
         summary = self._summary()
-        found = self._lost_days(summary.today or local_day(now.timestamp(), self.zone))
+        found = self.lost_time()
         if summary.changes_lost_at:
             lost_at = utc(summary.changes_lost_at)
             since = table_time(lost_at, self.zone, now)
             found.append(f"since {since} {lost_changes(self.folder)}")
         return found
 
-    def _lost_days(self, today: str) -> list[str]:
-        """Return in words of which days bars.log has lost the time, if of any."""
-        content = content_of(self.folder / BARS)
-        try:
-            whole = [one for one in blocks(content) if one.kind == BARS_KIND]
-        except NewerState as error:
-            return [f"{self.folder / BARS}: {error}"]
-        is_whole = sum(HEADER_BYTES + one.length for one in whole) == len(content)
-        if content and is_whole:
+    def lost_days(self) -> list[str]:
+        """Return the days that are over and have results, and no time in bars.log.
+
+        The oldest is first.  Raise NewerState.
+        """
+        summary = self._summary()
+        if not row_files([summary.log]):
             return []
-        row_days = self._row_days()
-        # The first day of all may have been another one where people live.
-        days = sorted({*row_days, *self._bucket_days(row_days)})[1:]
-        dates = [date.fromordinal(_EPOCH + day) for day in days]
-        known = {one.names_at for one in whole}
-        lost = [
-            day.isoformat()
-            for day in dates
-            if day.isoformat() < today and day.toordinal() not in known
+        # The clock may have been ahead once, of which it says today.
+        begin = span_of(summary.log)[0]
+        today = min(summary.today, local_day(begin, self.zone))
+        known = days_in(content_of(self.folder / BARS))
+        return [
+            day
+            for day in self._days_with_files()
+            if day < today and date.fromisoformat(day).toordinal() not in known
         ]
+
+    def _days_with_files(self) -> list[str]:
+        """Return the days where people live of which there may be results."""
+        names, row_days, found = listed(self.folder), self._row_days(), set[str]()
+        for day in self._bucket_days(row_days).union(row_days):
+            for moment in (day * _DAY_S, (day + 1) * _DAY_S - 1):
+                found.add(local_day(moment, self.zone))
+        # A month's file says nothing of when it begins; the first change does.
+        of_days = [
+            name for name in bucket_files(names) if len(name) > len("2026-11.1h")
+        ]
+        ends = [span_of(name)[1] - 1 for name in (*row_files(names), *of_days)]
+        begun = [self._first_change(), *ends]
+        first = min((at for at in begun if at is not None), default=0.0)
+        return sorted(day for day in found if day >= local_day(first, self.zone))
+
+    def _first_change(self) -> float | None:
+        """Return when the oldest change on record was written; None: there is none."""
+        lines = self._change_lines(0.0, float("inf"))
+        changes = (change_of(line) for line in lines)
+        return next((change.at for change in changes if change is not None), None)
+
+    def lost_time(self) -> list[str]:
+        """Return in words of which days bars.log has lost the time, if of any."""
+        path = self.folder / BARS
+        try:
+            lost = self.lost_days()
+        except NewerState as error:
+            return [f"{path}: {error}"]
         if not lost:
             return []
-        which = lost[0] if len(lost) == 1 else f"{len(lost)} days from {lost[0]} on"
         return [
-            f"{self.folder / BARS} is damaged: the time of {which} counts as unknown "
-            "in uptimes, bars and the lengths of outages; put it back from a backup"
+            f"{path} is damaged: the time of {which_days(lost)} counts as unknown in "
+            "uptimes, bars and the lengths of outages until runs have counted it anew; "
+            "days of which no results are kept stay unknown unless you put it back "
+            "from a backup"
         ]
 
     def not_written(self, now: datetime) -> str:
@@ -648,21 +700,3 @@ def _without_gaps(
         at = one.ends
     if at < until:
         yield Known(at, until, 0.0)
-
-
-def _bars_in(
-    content: bytes, first: str, last: str
-) -> Iterator[tuple[str, dict[str, list[float]]]]:
-    days = range(
-        date.fromisoformat(first).toordinal(), date.fromisoformat(last).toordinal() + 1
-    )
-
-    def wants(one: Block) -> bool:
-        return one.kind == BARS_KIND and one.names_at in days
-
-    try:
-        for one in blocks(content, 0, wants):
-            text = zlib.decompress(payload_of(content, one))
-            yield msgspec.json.decode(text, type=tuple[str, dict[str, list[float]]])
-    except NewerState as error:
-        logger.warning("%s is not read on: %s", BARS, error)

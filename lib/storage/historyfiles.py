@@ -177,4 +177,5 @@ def _too_old(
 
 def is_anything_due(folder: Path, at: float, ages: HistoryAges) -> bool:
     """Return whether there is anything to be done after a run that began at ``at``."""
-    return any(plan(listed(folder), utc_hour(at) + LOG, ages))
+    names = listed(folder)
+    return BARS + UNFINISHED in names or any(plan(names, utc_hour(at) + LOG, ages))

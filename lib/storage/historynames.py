@@ -68,6 +68,14 @@ class Names:
         """Return under which keys a job's results are on file, and of which time."""
         return self._parts.get(str(key)) or (Part(str(key), -math.inf, math.inf),)
 
+    def key_at(self, key: JobKey, moment: float) -> str:
+        """Return under which key a job of now was counted at a moment.
+
+        Of several it is the last one.
+        """
+        there = [one.key for one in self.parts(key) if one.since <= moment < one.until]
+        return str(key) if not there or str(key) in there else there[-1]
+
     def owners(self, keys: Collection[str]) -> set[str]:
         """Return the jobs of which some time is on file under these keys."""
         found = {key for key in keys if key not in self._parts}

@@ -13,11 +13,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
+from datetime import tzinfo
 from pathlib import Path
 
 from lib.core.settings import HistoryAges
 from lib.storage import historycolumns
-from lib.storage.history import packed_changes
+from lib.storage.history import History, packed_changes
+from lib.storage.historybars import recount
 from lib.storage.historyblocks import RunLog
 from lib.storage.historybuckets import (
     Bucket,
@@ -60,9 +62,12 @@ def thin(
     ages: HistoryAges = DEFAULT_AGES,
     slice_s: float = SLICE_S,
     clock: Callable[[], float] = time.monotonic,
+    zone: tzinfo | None = None,
 ) -> bool:
     """Make what is over small until the time is up; return whether all is done.
 
+    Then the time of days is counted anew that bars.log has lost; ``zone`` is where
+    people live.
     What goes wrong is said in one line; the files stay as they are.  Another process
     that is at it has its own lock: nothing is done then.
     """
@@ -71,7 +76,12 @@ def thin(
         descriptor = open_to_write(folder / LOCK)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return _Thinning(folder, ages, lambda: clock() >= until).all()
+
+            def is_over() -> bool:
+                return clock() >= until
+
+            is_done = _Thinning(folder, ages, is_over).all()
+            return is_done and recount(History(state, zone), is_over)
         finally:
             os.close(descriptor)
     except BlockingIOError:

@@ -34,7 +34,7 @@ from lib.storage.historyrows import Row, rounded
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 KEY, OTHER = JobKey("DiskSpace", "disk root"), JobKey("HTTPServerChecker", "http a")
 POLICY = b'{"failures":2}'
-BERLIN = ZoneInfo("Europe/Berlin")
+BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
 AGES = HistoryAges(2 * 86_400.0, 4 * 86_400.0, 6 * 86_400.0)
 
 
@@ -767,19 +767,79 @@ def test_lost_time_of_days_is_said(tmp_path, how):
     path, history = tmp_path / "history" / "bars.log", History(tmp_path, UTC)
     now = datetime.fromtimestamp(NOON + 86_400 * 4, UTC)
     assert history.troubles(now) == []
-    content = bytearray(path.read_bytes())
+    before, content = history.days()[KEY], bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     damaged = {"x": b"x", "gone": b"", "flipped": bytes(content)}
     path.write_bytes(damaged.get(how, path.read_bytes()[:-9] + path.read_bytes()))
     if how == "gone":
         path.unlink()
-    which = {"flipped": "2026-11-24"}.get(how, "3 days from 2026-11-23 on")
+    which = {"flipped": "2026-11-24"}.get(how, "4 days from 2026-11-22 on")
     expected = f"{path} is damaged: the time of {which} counts as unknown"
     found = history.troubles(now)
     if how == "cut off and repeated":
         assert found == []
     else:
         assert [line.partition(" in uptimes")[0] for line in found] == [expected]
+    assert historythin.thin(tmp_path, zone=UTC)
+    assert history.troubles(now) == []
+    after = history.days()[KEY]
+    assert [(day, after[day][:-1]) for day in sorted(after)] == [
+        (day, share[:-1]) for day, share in before.items()
+    ]
+
+
+def thinned(folder, zone=UTC, slice_s=1e9):
+    """Thin until nothing is to be done; return how many slices it took."""
+    ages = HistoryAges(2 * 86_400.0, 4 * 86_400.0, 60 * 86_400.0)
+    for slices in range(1, 1000):
+        # Each look at the clock takes a second.
+        clock = itertools.count().__next__
+        if historythin.thin(folder, ages, slice_s, clock, zone):
+            return slices
+    raise AssertionError("it has no end")
+
+
+@pytest.mark.long
+@pytest.mark.fault("C14", "the time of days is damaged or gone, and runs go on")
+@pytest.mark.parametrize(
+    ("how", "zone"),
+    [("x", UTC), ("gone", BERLIN), ("flipped", BERLIN), ("x", NEW_YORK)],
+)
+def test_lost_time_of_days_is_counted_anew(tmp_path, caplog, how, zone):
+    """Also of days of which five minutes, hours or a month are kept."""
+    begin = datetime(2026, 10, 20, 12, tzinfo=zone).timestamp()
+    for day in range(18):
+        for minute in (0, 1, 40):
+            at = begin + 86_400 * day + minute * 97
+            bad = result(Status.FAILING, code="maintenance" * (day % 2))
+            results = [bad if minute else result(), result(key=OTHER, holds_s=3600.0)]
+            record(tmp_path, at, *results[: 1 + (day > 4)], zone=zone)
+        thinned(tmp_path, zone)
+    path, history = tmp_path / "history" / "bars.log", History(tmp_path, zone)
+    now = datetime.fromtimestamp(at, UTC)
+    assert history.troubles(now) == [] and not caplog.messages
+    before, content = history.days(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes({"x": b"x", "gone": b"", "flipped": bytes(content)}[how])
+    if how == "gone":
+        path.unlink()
+        # A later day does not hide what is missing.
+        record(tmp_path, at + 86_400, zone=zone)
+        before = {key: {**before[key], **days} for key, days in history.days().items()}
+    (said,) = history.troubles(now)
+    assert f"{path} is damaged: the time of " in said
+    # Two looks at the clock are not enough for a day of two jobs.
+    slices = thinned(tmp_path, zone, slice_s=2 if how == "gone" else 1e9)
+    assert slices > len(before[KEY]) if how == "gone" else slices == 1
+    assert caplog.messages == [said]
+    assert history.troubles(now) == []
+    found = history.days()
+    for key, days in before.items():
+        for day, share in days.items():
+            if any(share[:-1]):
+                known = pytest.approx(share[:-1], abs=0.002)
+                assert found[key][day][:-1] == known, (key, day)
+    assert not path.with_name("bars.log.part").exists()
 
 
 def test_a_history_that_cannot_be_read_is_said(tmp_path, caplog):
