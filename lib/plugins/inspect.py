@@ -167,7 +167,7 @@ class JobInspector:
         if rule is None or not job._checker.invert:
             return rule
         # The rule is turned round, and not what the worker finds.
-        job._checker.invert = False
+        job._checker = replace(job._checker, invert=False)
         return replace(rule, is_inverted=True)
 
     def _recheck(self) -> str:

@@ -331,6 +331,8 @@ class KindTable:
         }
         #: The values that many targets have in common.
         self._shared: dict[tuple[str, str], Any] = {}
+        #: What Checker keeps with each of its jobs, until the job begins.
+        self.contexts: dict[object, Any] = {}
 
     def _own(self, options: Options) -> Iterator[tuple[str, Option]]:
         #: What the thresholds are about, such as ``percent``.

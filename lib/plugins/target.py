@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from msgspec.structs import replace
+
 from lib.config import options, peers
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Status
 from lib.core.ini import IniFile
@@ -83,10 +85,14 @@ class TargetJob(JobBase):
         self.target = target
         self._ini = ini
         self._table = table
-        self._checker = JobContext(
-            invert=target.invert,
-            need_all=target.need == "all",
-        )
+        # One for thousands; each has its own from when it begins.
+        shared = (target.invert, target.need == "all")
+        context: JobContext | None = table.contexts.get(shared)
+        if context is None:
+            invert, need_all = shared
+            context = JobContext(invert=invert, need_all=need_all)
+            table.contexts[shared] = context
+        self._checker = context
         if target.was:
             self.former_identity = f"{target.kind} {target.was}"
 
@@ -279,11 +285,10 @@ class TargetJob(JobBase):
         if not self.target.places:
             return self.target
         try:
-            target, self._checker.secrets = self._table.with_secrets(
-                self.target, self._ini.folder
-            )
+            target, secrets = self._table.with_secrets(self.target, self._ini.folder)
         except ValueError as error:
             raise CheckUnknown(str(error)) from error
+        self._checker = replace(self._checker, secrets=secrets)
         return target
 
     def rule(self) -> Rule | None:

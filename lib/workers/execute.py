@@ -114,6 +114,9 @@ def _finished(loaded: LoadedJob, result: CheckResult, seconds: float) -> CheckRe
 
 def equip(job: base.JobBase, record: Record) -> base.JobBase:
     """Give a job what is remembered of it; return it."""
+    if isinstance(job, TargetJob):
+        # Until now it had that of others.
+        job._checker = replace(job._checker)
     job._checker.record = record
     job._checker.queued = record.queued
     job._checker.round_trips = record.round_trips

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lib.core.enums import Decision, MessageKind, Status
-from lib.core.jobs import JobKey
+from lib.core.jobs import KIND_FILES, JobFile, JobKey
 from lib.core.results import Value
+from lib.plugins.discover import discover
+from lib.workers import execute as executing
 from tests.support.approved import REAL
 from tests.support.fakes import Folder, failing_record, ini, job, spawner
 
@@ -395,3 +399,38 @@ def test_a_job_of_its_own_section_reads_it(folder):
     folder.add("Job", job("Job", execute))
     notified = folder.run(ini("[Job]\npath = /srv\n"))
     assert notified.conditions == {"Job": OK}
+
+
+def targets_of(kind, *sections):
+    """Return the targets of a kind that ships, loaded."""
+    path = Path(__file__).parents[3] / "jobs" / f"{KIND_FILES[kind]}.py"
+    titled = (f"[{kind} t{number}]\n{one}\n" for number, one in enumerate(sections))
+    return discover(JobFile(path, path.stem, ships=True), ini("".join(titled)), ()).jobs
+
+
+def test_targets_share_what_is_kept_of_each_until_it_begins():
+    url = "url = http://127.0.0.1/"
+    loaded = targets_of("http", url, url, f"{url}\ninvert = yes")
+    first, second, inverted = (one.instance for one in loaded)
+    assert first._checker is second._checker
+    assert (second._checker.invert, inverted._checker.invert) == (False, True)
+    (record,) = failing_record(loaded[0].job.key).values()
+    executing.equip(first, record)
+    assert first._checker.record is record
+    assert second._checker.record is inverted._checker.record is None
+
+
+def test_a_secret_is_of_one_target_only():
+    url = "url = http://127.0.0.1/"
+    loaded = targets_of("http", f"{url}\npassword = canary-1", url)
+    first, second = (one.instance for one in loaded)
+    assert executing.prepare(first) is None
+    assert list(first._checker.secrets) == ["canary-1"]
+    assert not second._checker.secrets
+
+
+def test_each_of_several_inverted_groups_is_turned_round():
+    section = "of = disk root\ninvert = yes"
+    loaded = targets_of("group", section, section)
+    assert [one.job.rule.is_inverted for one in loaded] == [True, True]
+    assert not any(one.instance._checker.invert for one in loaded)
