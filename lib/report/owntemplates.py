@@ -55,7 +55,7 @@ _SANDBOX = Path(__file__).parent / "sandbox.py"
 
 
 class _Broken(Exception):
-    """A page that could not be made; the text says why."""
+    """A page that could not be made; each text says what is wrong with a template."""
 
 
 class OwnTemplates:
@@ -123,7 +123,8 @@ class OwnTemplates:
                 return self._asked(name, facts)
             except _Broken as broken:
                 self._failed[name] = self._monotonic() + AGAIN_S
-                self._note(f"{broken}; {_INSTEAD}")
+                for why in broken.args:
+                    self._note(f"{why}; {_INSTEAD}")
                 return None
 
     def _note(self, line: str) -> None:
@@ -177,12 +178,17 @@ class OwnTemplates:
         text = found.get("text")
         if isinstance(text, str):
             return text
-        why = str(found.get("why", ""))
         if found.get("too_slow"):
             why = f"it takes more than {self._limit_s:g} seconds of CPU time"
+            found = {**found, "why": why}
+        raise _Broken(*map(self._wrong, (found, *found.get("others", ()))))
+
+    def _wrong(self, found: Mapping[str, Any]) -> str:
+        """Return where something is wrong with a template, and what."""
         where, line = self._where(str(found.get("name"))), found.get("line")
         place = f"{where}, line {line}" if line else where
-        raise _Broken(f"{place}: {cut(harmless(first_line(why)).rstrip('.'), MAX_WHY)}")
+        why = first_line(str(found.get("why", "")))
+        return f"{place}: {cut(harmless(why).rstrip('.'), MAX_WHY)}"
 
     def _where(self, name: str) -> str:
         """Return the file of a template; of one of ours its name."""

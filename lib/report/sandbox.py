@@ -16,7 +16,7 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import FrameType
 from typing import Any, TextIO
 
@@ -116,6 +116,22 @@ def _rendered(
     return "".join(parts)
 
 
+def also_wrong(
+    environment: _Environment, theirs: Iterable[str], name: str
+) -> list[dict[str, Any]]:
+    """Return why others of their templates cannot be read, beside the one of a name."""
+    found = []
+    for other in sorted(set(theirs) - {name}):
+        try:
+            environment.get_template(other)
+        except TemplateSyntaxError as error:
+            found.append(_failure(other, error.lineno, error.message or ""))
+        except (TimeoutError, MemoryError, RecursionError):
+            # Its own page says so.
+            break
+    return found
+
+
 def _failure(name: str, line: int, why: str) -> dict[str, Any]:
     return {"name": name, "line": line, "why": why}
 
@@ -145,6 +161,10 @@ def serve(given: TextIO, out: TextIO) -> None:
         _limit_time(asked["limit_s"])
         try:
             found = answer(environment, asked["name"], asked["facts"], first["longest"])
+            if "why" in found:
+                _limit_time(asked["limit_s"])
+                others = also_wrong(environment, first["theirs"], found["name"])
+                found["others"] = others
         except TimeoutError:
             found = {**_failure(asked["name"], 0, ""), "too_slow": True}
         signal.setitimer(signal.ITIMER_PROF, 0)

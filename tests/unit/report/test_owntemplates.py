@@ -93,6 +93,21 @@ def test_one_that_fails_is_one_line_and_the_page_is_ours(own, folder, name, capl
     assert own.problems == []
 
 
+def test_each_of_several_bad_ones_is_named(own, folder):
+    (folder / "page.html").write_text("{{ foo }}")
+    (folder / "base.html").write_text("{% nothing %}")
+    (folder / "job.html").write_text("\n{{ }")
+    (folder / "public.html").write_text(MINE)
+    own.refresh()
+    page.overview(snapshot(), Look(templates=own))
+    names = [line.partition(":")[0] for line in own.problems]
+    assert names == [
+        f"{folder}/page.html, line 1",
+        f"{folder}/base.html, line 1",
+        f"{folder}/job.html, line 2",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
