@@ -164,6 +164,7 @@ def validate(args: argparse.Namespace) -> int:
         *_unusable_services(settings),
         *_unusable_tokens(settings),
         *_unusable_templates(settings),
+        *_pages_not_written(settings),
     )
     in_files = in_order(sections, settings.ini.names)
     problems = (
@@ -202,6 +203,19 @@ def _unusable_templates(settings: Settings) -> Iterable[Problem]:
     where = settings.ini.where("page", "templates")
     for line in trouble_with_templates(settings, utc_now()):
         yield Problem(f"templates: {line}", where, "page")
+
+
+def _pages_not_written(settings: Settings) -> Iterable[Problem]:
+    """Yield which files of somebody else are where pages are to be written."""
+    if not (settings.page.write or settings.page.public_write):
+        return
+    try:
+        from lib.runner.page import in_the_way
+    except ModuleNotFoundError:
+        return
+    for option, why in in_the_way(settings).items():
+        where = settings.ini.where("page", option)
+        yield Problem(f"{option}: {why}", where, "page")
 
 
 def _history_not_written(settings: Settings) -> Iterable[Problem]:

@@ -58,6 +58,7 @@ from lib.report import graphs, status
 from lib.report.explain import folded
 from lib.report.graphs import LEFT_OUT, LETTERS, Series
 from lib.report.incidents import Incident
+from lib.report.ours import MARK
 from lib.report.rows import (
     DISABLED,
     NOT_RUN_YET,
@@ -73,8 +74,6 @@ if TYPE_CHECKING:
     from lib.report.owntemplates import OwnTemplates
 
 INDEX = "index.html"
-#: What each of our pages has near its beginning.
-MARK = '<meta name="generator" content="Checker">'
 #: How many jobs the part "not OK" shows with all that is known of them.
 MAX_TROUBLE = 50
 #: How many incidents a page lists, and of how many days.

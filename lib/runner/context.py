@@ -337,8 +337,10 @@ def files_for_people(settings: Settings) -> dict[str, str]:
 
 def _say_if_there_was_one(settings: Settings) -> None:
     """Say that state begins anew, if files for people show that there was some."""
+    from lib.report.ours import was_written
+
     for option, path in files_for_people(settings).items():
-        if os.path.exists(path):
+        if was_written(Path(path)):
             logger.error(
                 "the state folder %s is empty, though %s was written before (%s); all "
                 "begins anew: is its disk mounted?",

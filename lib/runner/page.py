@@ -14,7 +14,6 @@ import contextlib
 import logging
 import os
 import re
-import stat
 import time
 from collections.abc import Collection, Iterator
 from datetime import datetime
@@ -25,9 +24,9 @@ import msgspec
 from lib.core.jobs import JobKey
 from lib.core.settings import Settings
 from lib.report.graphs import slices_for
+from lib.report.ours import is_ours
 from lib.report.page import (
     INDEX,
-    MARK,
     Look,
     job_page,
     keys_of,
@@ -163,6 +162,15 @@ def _write(reader: Reader, folder: Path, look: Look, slice_s: float) -> None:
         raise _left_alone(foreign[0])
 
 
+def in_the_way(settings: Settings) -> dict[str, str]:
+    """Return why no page is written, by the option that names its folder."""
+    page, found = settings.page, {}
+    for option, folder in (("write", page.write), ("public_write", page.public_write)):
+        if folder and _is_in_the_way(path := Path(folder) / INDEX):
+            found[option] = str(_left_alone(path))
+    return found
+
+
 def _check_ours(path: Path) -> None:
     """Raise StateError if something is in the way that is not ours."""
     if _is_in_the_way(path):
@@ -170,7 +178,7 @@ def _check_ours(path: Path) -> None:
 
 
 def _is_in_the_way(path: Path) -> bool:
-    return os.path.lexists(path) and not _is_ours(path)
+    return os.path.lexists(path) and not is_ours(path)
 
 
 def _left_alone(path: Path) -> StateError:
@@ -178,27 +186,6 @@ def _left_alone(path: Path) -> StateError:
         f"{path} is no page of Checker's, and is left alone; move it away, or name "
         "another folder"
     )
-
-
-def _is_ours(path: Path) -> bool:
-    """Return whether it is a file with our mark, or with nothing in it.
-
-    That may be one of ours, as a kill or a power cut leaves it.
-    """
-    try:
-        # Not a link, and a pipe is not waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return False
-        head = os.read(descriptor, 1000)
-        return MARK.encode() in head or not head.strip(b"\0")
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
 
 
 def _in_turn(reader: Reader, folder: Path) -> list[JobKey]:
@@ -252,7 +239,7 @@ def _remove_leftovers(folder: Path, now: datetime) -> None:
 
 
 def _remove_ours(path: Path) -> None:
-    if _is_ours(path):
+    if is_ours(path):
         with contextlib.suppress(OSError):
             path.unlink()
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from lib.core.settings import Page
 from lib.report import owntemplates, page
+from lib.report.ours import MARK
 from lib.report.owntemplates import AGAIN_S, OwnTemplates, plain
 from lib.report.page import Forms, JobStory, Look, content_policy
 from tests.support.pages import part, rows, words
@@ -200,11 +201,11 @@ def test_of_very_many_files_none_is_used(own, folder):
 
 
 @pytest.mark.parametrize(
-    "text", ["<!DOCTYPE html>\n<html>", "<html>", "", "<p>x" + "y" * 2000 + page.MARK]
+    "text", ["<!DOCTYPE html>\n<html>", "<html>", "", "<p>x" + "y" * 2000 + MARK]
 )
 def test_every_page_has_the_mark_by_which_it_may_be_replaced(text):
     marked = page.with_mark(text)
-    assert page.MARK in marked[:1000]
+    assert MARK in marked[:1000]
     assert page.with_mark(marked) == marked
     assert marked.lower().startswith(text[:14].lower() if "DOCTYPE" in text else "<!--")
 

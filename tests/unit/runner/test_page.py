@@ -78,6 +78,19 @@ def test_a_front_page_of_others_is_left_alone_with_one_error(given, folder, capl
     assert said.startswith("[page] write: ") and "is no page of Checker's" in said
 
 
+def test_a_front_page_of_others_is_told_by_validate_and_is_no_state_of_before(tmp_path):
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www" / "index.html").write_text("<html>It works!</html>")
+    os.utime(tmp_path / "www" / "index.html", (0, 0))
+    instance = Instance(tmp_path)
+    instance.add(f"[page]\nwrite = {tmp_path}/www\n")
+    ran = instance.cron()
+    assert "is no page of Checker's" in ran.err and "anew" not in ran.err
+    ran = instance.run("-m", "validate")
+    assert ran.code == 1
+    assert f"write: {tmp_path}/www/index.html is no page of Checker's" in ran.out
+
+
 def test_the_public_page_has_a_folder_of_its_own(given, folder, tmp_path, caplog):
     public = tmp_path / "public"
     public.mkdir()
