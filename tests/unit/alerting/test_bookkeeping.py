@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-FULL = "[disk full{}]\npath = /\nlimit = 1\nevery = minute\n"
+#: What it finds is the same each time, as of no disk that others write to.
+FULL = "[disk full{}]\npath = /nowhere\nlimit = 100\nevery = minute\n"
 
 
 @pytest.fixture
