@@ -25,8 +25,8 @@ for name in (
     *("PYTHON", "VENV", "ARGS", "REV", "TESTERS"),
 ):
     os.environ.pop(name, None)
-# Cron gives the program none: both are in the zone of this machine.
-os.environ.pop("TZ", None)
+# As each Instance is: what people read names the zone, and a night may have 23 hours.
+os.environ["TZ"] = "UTC"
 time.tzset()
 
 hypothesis.settings.register_profile("short", max_examples=20, deadline=None)

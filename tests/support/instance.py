@@ -58,7 +58,7 @@ class Instance:
     """A folder with settings.cfg, jobs/ and state/, and the program run on them."""
 
     #: What the program finds in its environment, beside what cron gives it.
-    environment: Mapping[str, str] = MappingProxyType({})
+    environment: Mapping[str, str] = MappingProxyType({"TZ": "UTC"})
     #: The program: another one than ours for a design that is meant to fail.
     checker: Path = CHECKER
     #: How far ahead of the time its clock is, in what is ``run``.

@@ -29,8 +29,7 @@ NO_BOX = Mail(smtpserver="smtp.example.com")
 
 def assess(found, mail, now):
     at = Path("settings.cfg")
-    settings = Settings(at, "web1", (), at, at, mail, zone=UTC)
-    return health.assess(found, settings, now)
+    return health.assess(found, Settings(at, "web1", (), at, at, mail), now)
 
 
 def ago(**length):

@@ -32,7 +32,7 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
 def ago(length):
-    """Return what the clock of those instances showed then."""
+    """Return what the clock of an instance showed then."""
     return datetime.now(UTC) - length
 
 
@@ -40,16 +40,9 @@ def daily(minutes_ago=3):
     return f"[summary]\ndaily = {ago(minutes_ago * MINUTE):%H:%M}\n"
 
 
-def in_utc(folder, settings):
-    """Return an instance in a zone in which no hour of a night comes twice."""
-    instance = Instance(folder, settings)
-    instance.environment = {"TZ": "UTC"}
-    return instance
-
-
 @pytest.fixture
 def mailing(tmp_path, smtp, cafile):
-    return in_utc(tmp_path, smtp.email_section(cafile) + daily())
+    return Instance(tmp_path, smtp.email_section(cafile) + daily())
 
 
 #: The slowest checks come in any order.
@@ -277,7 +270,7 @@ def test_those_of_an_outage_come_one_by_one_in_their_order(mailing, smtp):
 
 
 def test_with_nomail_it_is_in_the_log(tmp_path, approved):
-    instance = in_utc(tmp_path, f"{NO_MAIL}{daily()}")
+    instance = Instance(tmp_path, f"{NO_MAIL}{daily()}")
     instance.cron()
     assert a_day_later(instance).silent
     log = (instance.state / "checker.log").read_text()
@@ -302,7 +295,7 @@ def test_a_run_without_mail_shows_it_and_leaves_it_to_one_with_mail(
 @pytest.mark.long
 def test_where_no_mail_is_set_up_they_do_not_pile_up(tmp_path, smtp, cafile, approved):
     no_server = "[email]\n"
-    instance = in_utc(tmp_path, f"{no_server}{daily()}")
+    instance = Instance(tmp_path, f"{no_server}{daily()}")
     instance.cron()
     most = MAX_WAITING
     for _ in range(most + 2):
