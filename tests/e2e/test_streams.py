@@ -207,7 +207,7 @@ def test_a_table_waits_for_its_reader_and_can_be_ended(met, starter):
     time.sleep(1.5)
     assert process.poll() is None
     process.terminate()
-    assert process.wait(3) == -signal.SIGTERM
+    assert process.wait(SOON_S) == -signal.SIGTERM
 
 
 @pytest.mark.long
@@ -221,7 +221,7 @@ def test_a_table_waits_for_the_reader_of_a_pipe_that_does_not_block(met, starter
         time.sleep(1)
         ours.close()
         text = pipe.read()
-        assert process.wait(5) == 0
+        assert process.wait(SOON_S) == 0
     assert text.rstrip().endswith("]") and "disk full" in text
 
 

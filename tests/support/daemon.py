@@ -13,15 +13,16 @@ from types import TracebackType
 from tests.support.instance import Instance
 
 
-def free_port() -> int:
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
     """Return a port that nobody listens on, and that nobody is given meanwhile.
 
     Linux gives connections, and whoever asks for any port, those from 32768 on.
     """
     while True:
         port = random.randrange(15_000, 32_768)
-        with contextlib.suppress(OSError):
-            socket.create_server(("127.0.0.1", port)).close()
+        with contextlib.suppress(OSError), socket.socket(type=kind) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", port))
             return port
 
 

@@ -19,6 +19,7 @@ from jobs.FileChecker import FileChecker
 from lib.net.connect import Deadline
 from tests.support import mounts
 from tests.support.listeners import found_by, job_of
+from tests.support.waits import SOON_S
 
 pytestmark = pytest.mark.integration
 
@@ -258,7 +259,7 @@ def test_what_takes_too_long_is_unknown_and_its_program_is_ended(tmp_path, progr
     said = found_by(FileChecker, path=path, integrity=program, timeout="2s")
     assert said.startswith(f"unknown: {path} took longer than 2 s: ")
     assert " are read; a longer timeout" in said
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < SOON_S
     assert mounts.are_gone(program)
 
 
@@ -300,7 +301,7 @@ def test_a_file_system_that_does_not_answer_is_unknown(bound, asked, about):
         f"unknown: {bound.folder / about} did not answer within 1 s: its file system "
         "may hang"
     )
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < SOON_S
     bound.go_on()
     assert found_by(FileChecker, **asked) == "fine"
 
@@ -316,14 +317,13 @@ def test_a_file_system_that_does_not_answer_holds_up_no_other(bound, tmp_path):
     for number, job in enumerate(far):
         jobs.insert(number * 20, job)
     bound.hang()
-    began = time.monotonic()
     answers = FileChecker.check_many(jobs, lambda some: [Deadline(4) for _ in some])
     told = {}
     for answer in filter(None, answers):
         told[id(answer[0])] = answer[1]
         if len(told) == 60:
             # Before any of those that hang have had their time.
-            assert time.monotonic() - began < 3.5
+            assert not any(id(job) in told for job in far)
     assert len(told) == 63
     for job in jobs:
         is_far = job in far

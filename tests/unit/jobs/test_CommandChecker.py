@@ -195,10 +195,8 @@ def test_a_folder_that_is_missing_is_named(tmp_path):
 
 def test_what_is_under_way_at_the_deadline_is_ended():
     began = time.monotonic()
-    words = found_by(
-        CommandChecker, command="sh -c 'echo on; sleep 60'", timeout="500ms"
-    )
-    assert words == "timed out after 0.5 s\non"
+    words = found_by(CommandChecker, command="sh -c 'echo on; sleep 60'", timeout="1s")
+    assert words == "timed out after 1 s\non"
     assert time.monotonic() - began < SOON_S
 
 
@@ -208,7 +206,7 @@ def test_a_program_may_tidy_up_at_the_deadline(tmp_path):
         tmp_path,
         f"#!/bin/sh\ntrap 'touch {mark}; exit' TERM\nwhile :; do sleep 0.01; done\n",
     )
-    assert "timed out" in found_by(CommandChecker, command=path, timeout="500ms")
+    assert "timed out" in found_by(CommandChecker, command=path, timeout="1s")
     assert mark.exists()
 
 
@@ -221,24 +219,29 @@ def test_sigterm_is_not_the_last_word():
 #: Each leaves a process behind, and prints its number.
 LEFT = {
     "in its group": "sleep 30 & echo $!",
-    "in a session of its own": "setsid sh -c 'echo $$; exec sleep 30' & sleep 0.1",
-    "without its output": "setsid sh -c 'echo $$; exec >&- 2>&-; sleep 30' & sleep 0.1",
-    "twice removed": "setsid sh -c 'setsid sh -c \"echo \\$\\$; exec sleep 30\" &' &"
-    "sleep 0.1",
+    "in a session of its own": "setsid sh -c 'echo $$; : >$B; exec sleep 30' & ",
+    "without its output": "setsid sh -c 'echo $$; exec >&- 2>&-; : >$B; sleep 30' & ",
+    "twice removed": "setsid sh -c 'setsid sh -c \"echo \\$\\$; : >\\$B; "
+    "exec sleep 30\" &' & ",
 }
+#: It has said so.
+HAS_BEGUN = "while [ ! -e $B ]; do sleep 0.01; done"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans are found on Linux only")
 @pytest.mark.parametrize("how", LEFT)
 @pytest.mark.parametrize("is_late", [False, True])
-def test_nothing_is_left_behind(how, is_late):
-    command = LEFT[how] + ("; sleep 30" if is_late else "")
+def test_nothing_is_left_behind(how, is_late, tmp_path):
+    command = LEFT[how]
+    if "$B" in command:
+        command = f"export B='{tmp_path}/begun'; {command}{HAS_BEGUN}"
+    command += "; sleep 30" if is_late else ""
     result = result_of(
         job_of(
             CommandChecker,
             command=command,
             shell="yes",
-            timeout="600ms" if is_late else "20s",
+            timeout="1s" if is_late else "20s",
             expect_regex="no such thing",
         )
     )

@@ -13,6 +13,7 @@ from jobs.PingChecker import PingChecker
 from jobs.TCPServerChecker import TCPServerChecker
 from jobs.UDPServerChecker import UDPServerChecker
 from lib.plugins.kind import KindTable
+from tests.support.daemon import free_port
 from tests.support.listeners import Datagrams, found_by, job_of, result_of
 from tests.support.waits import SOON_S
 
@@ -31,13 +32,6 @@ def second_time():
         return (b"well",) if count == 2 else ()
 
     return answer
-
-
-def quick_port():
-    """Return a port at which nobody listens."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
 
 
 #: What the server does; options with which it is OK, and such with which it is not.
@@ -74,10 +68,10 @@ CASES = {
 
 
 def found(server, options, **more):
-    given = {"host": "127.0.0.1", "port": server.port, "timeout": 1.2, "wait": "100ms"}
-    given |= options
+    given = {"host": "127.0.0.1", "port": server.port, "timeout": SOON_S}
+    given |= {"wait": "100ms", **options}
     if given["port"] == "CLOSED":
-        given["port"] = quick_port()
+        given["port"] = free_port(socket.SOCK_DGRAM)
     return found_by(UDPServerChecker, **given, **more)
 
 
@@ -88,7 +82,7 @@ def test_every_option_has_a_case():
 @pytest.mark.parametrize("option", [name for name in CASES if name != "wait"])
 def test_an_option_alone_turns_the_status(option):
     talk, good, bad = CASES[option]
-    for options, is_good in ((good, True), (bad, False)):
+    for options, is_good in ((good, True), ({"timeout": 1.2, **bad}, False)):
         with Datagrams(talk() if talk is second_time else talk) as it:
             assert (found(it, options) == "fine") is is_good
 
@@ -114,7 +108,7 @@ def test_it_is_waited_so_long_for_an_answer_that_none_expects(wait, is_good):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_closed_port_is_seen_at_once(host):
-    port, began = quick_port(), time.monotonic()
+    port, began = free_port(socket.SOCK_DGRAM), time.monotonic()
     options = {"host": host, "port": port, "timeout": 2 * SOON_S}
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     words = f"{place}: the port is closed (port unreachable)"

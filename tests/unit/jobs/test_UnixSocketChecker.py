@@ -84,7 +84,7 @@ def path(tmp_path):
 
 
 def found(path, options, **more):
-    given = {"path": path, "timeout": 0.6, **options, **more}
+    given = {"path": path, "timeout": SOON_S, **options, **more}
     return found_by(UnixSocketChecker, **given)
 
 
@@ -97,7 +97,7 @@ def test_an_option_alone_turns_the_status(option, path):
     good, bad = CASES[option]
     with listening(path, daemon):
         assert found(path, good) == "fine"
-        assert found(path, bad) != "fine"
+        assert found(path, bad, timeout=0.6) != "fine"
 
 
 def test_the_time_is_measured(path):
@@ -136,7 +136,9 @@ def test_a_datagram_socket_is_asked_and_answers(path):
 
 def test_a_datagram_socket_that_is_silent_is_failing_where_an_answer_is_expected(path):
     with Datagrams(path=path):
-        said = found(path, {"type": "datagram", "send": "a", "expect": "b"})
+        said = found(
+            path, {"type": "datagram", "send": "a", "expect": "b"}, timeout=0.6
+        )
     assert said.startswith(f"{path}: no answer within 0.6 s\n")
 
 
@@ -161,7 +163,7 @@ def test_a_file_is_not_a_socket(path):
 
 def test_a_daemon_that_is_silent_is_failing_at_the_deadline(path):
     with listening(path, lambda conn: conn.recv(1)):
-        said = found(path, {"expect": "hello"})
+        said = found(path, {"expect": "hello"}, timeout=0.6)
     words = "connected, but did not receive 'hello' within 0.6 s; received nothing"
     assert said == f"{path}: {words}"
 
@@ -182,7 +184,7 @@ def test_a_daemon_that_accepts_nothing_is_failing_at_the_deadline(path):
         with socket.socket(socket.AF_UNIX) as first:
             first.connect(path)
             began = time.monotonic()
-            said = found(path, {})
+            said = found(path, {}, timeout=0.6)
             took = time.monotonic() - began
     words = "it takes no connection within 0.6 s, as its queue is full"
     assert said == f"{path}: {words}"
@@ -197,7 +199,7 @@ def test_a_daemon_that_is_busy_for_a_moment_is_ok(path):
             first.connect(path)
             timer = threading.Timer(0.1, lambda: server.accept()[0].close())
             timer.start()
-            assert found(path, {}, timeout=5) == "fine"
+            assert found(path, {}) == "fine"
             timer.join()
 
 

@@ -106,7 +106,7 @@ OTHERS = {"need"}
 
 
 def found(listener, options, folder, **more):
-    given = {"host": "127.0.0.1", "port": listener.port, "timeout": 1, **options}
+    given = {"host": "127.0.0.1", "port": listener.port, "timeout": SOON_S, **options}
     words = {"CLOSED": str(closed_port()), "CA": write_authority(folder)}
     given = {name: words.get(value, value) for name, value in given.items()}
     return found_by(TCPServerChecker, **given, **more)
@@ -122,7 +122,7 @@ def test_an_option_alone_turns_the_status(option, tmp_path):
     talk, good, bad = CASES[option]
     with Listener(talk) as it:
         assert found(it, good, tmp_path) == "fine"
-        assert found(it, bad, tmp_path) != "fine"
+        assert found(it, {"timeout": 1, **bad}, tmp_path) != "fine"
 
 
 @pytest.mark.parametrize("option", TLS_CASES)
@@ -130,7 +130,7 @@ def test_an_option_of_tls_alone_turns_the_status(option, tmp_path):
     good, bad = TLS_CASES[option]
     with Listener(BANNER, context=tls_context()) as it:
         assert found(it, good, tmp_path) == "fine"
-        assert found(it, bad, tmp_path) != "fine"
+        assert found(it, {"timeout": 1, **bad}, tmp_path) != "fine"
 
 
 @pytest.mark.parametrize("need", ["any", "all"])
@@ -235,7 +235,8 @@ def test_text_and_pattern_may_come_in_any_order(tmp_path):
     with Listener(BANNER) as it:
         options = {"expect": "OpenSSH", "expect_regex": "^SSH-2"}
         assert found(it, options, tmp_path) == "fine"
-        said = found(it, {**options, "expect_regex": "^SSH-1"}, tmp_path)
+        options = {**options, "expect_regex": "^SSH-1", "timeout": 1}
+        said = found(it, options, tmp_path)
     assert "did not receive a match of '^SSH-1' within 1 s; received 21 bytes" in said
 
 

@@ -21,7 +21,7 @@ from lib.runner.manager import MAX_ATTEMPTS, Work, WorkerHandle, attribute_crash
 from lib.system import process
 from lib.workers.worker import Order
 from tests.support.fakes import Folder, Told, ini, job, listen, spawner
-from tests.support.waits import SOON_S
+from tests.support.waits import SOON_S, until
 
 FAILING, OK = Status.FAILING, Status.OK
 UNKNOWN = Status.UNKNOWN
@@ -377,10 +377,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=20
     )
     pid = int(done.stdout)
-    deadline = time.monotonic() + 2
-    while _members_of_group(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert _members_of_group(pid) == []
+    until(lambda: _members_of_group(pid) == [])
 
 
 def _members_of_group(group: int) -> list[str]:

@@ -203,7 +203,9 @@ def test_any_change_shows(folder, change):
 
 def test_what_changed_just_now_has_no_mark_yet(folder):
     touch(folder)
-    assert mark(folder, datetime.now(UTC)) == ""
+    changed_at = (folder / "jobs" / "Flag.py").stat().st_mtime
+    soon = datetime.fromtimestamp(changed_at + selection.SETTLED_AFTER_S / 2, UTC)
+    assert mark(folder, soon) == ""
 
 
 def test_what_cannot_be_looked_at_has_no_mark(folder):

@@ -196,7 +196,7 @@ def test_no_descriptor_is_left_behind_by_many_children(count):
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert (done.stdout, done.stderr) == ("True\n", "")
 

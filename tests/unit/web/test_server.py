@@ -52,7 +52,8 @@ def test_garbage_harms_nobody(daemon, garbage):
     with socket.create_connection(("127.0.0.1", daemon.port), timeout=20) as one:
         with suppress(OSError):
             one.sendall(garbage)
-        assert daemon.seconds_to_answer() < 1.0
+        # It holds nobody up until its time is over.
+        assert daemon.seconds_to_answer() < server.LONGEST_S * 0.8
     assert daemon.word() == "MailProblem" or daemon.word() == "JobProblem"
 
 
