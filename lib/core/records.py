@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from lib.core.encoding import Count, Moment, Stored, check_depth, check_moments
 from lib.core.enums import (
@@ -202,7 +202,7 @@ class Record(Stored, frozen=True, eq=False):
     @property
     def is_default(self) -> bool:
         """Return whether it holds nothing that a new record would not."""
-        return _content(self)[2:] == _NOTHING
+        return astuple(self)[2:-1] == _NOTHING
 
 
 _moments = attrgetter(
@@ -217,7 +217,7 @@ _moments = attrgetter(
 )
 #: All that a record says, without its revision.
 _content = attrgetter(*Record.__struct_fields__[:-1])
-_NOTHING = _content(Record(JobKey("")))[2:]
+_NOTHING = astuple(Record(JobKey("")))[2:-1]
 
 
 class KnownRecords(msgspec.Struct, frozen=True):
@@ -228,6 +228,12 @@ class KnownRecords(msgspec.Struct, frozen=True):
     lost: Collection[str] = ()
     #: The older program's, under its names, whose jobs no run has met yet.
     unclaimed: tuple[Record, ...] = ()
+
+    @property
+    def any_pending(self) -> bool:
+        """Return whether any job is pending."""
+        records = (*self.stored.values(), *self.unclaimed)
+        return any(record.pending for record in records)
 
     def of(self, job: Job) -> Record:
         """Return a job's record: stored, lost (unknown), the older program's, or new.

@@ -275,6 +275,9 @@ class TargetJob(JobBase):
     @property
     def runs_a_command(self) -> bool:
         """Return whether a command must be run for one of its secrets."""
+        # Its section gives no secret, as that of most.
+        if not self.target.places:
+            return False
         return any(
             getattr(self.target, f"{name}_command", None)
             for name in self._table.secrets

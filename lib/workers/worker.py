@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from lib.core.ini import IniFile
 from lib.core.jobs import Job, JobFile, JobKey, KindInfo
 from lib.core.records import KnownRecords, Record
-from lib.core.schedule import Due, is_wanted
+from lib.core.schedule import Due, is_due, is_wanted
 from lib.core.secret import Secrets
 from lib.core.settings import Limits, Mail, Problem
 from lib.system.clock import utc_now
@@ -146,8 +146,9 @@ def _load_and_run(
         wanted += _announce((discovered.file, *discovered.jobs), order, emit)
         del discovered
     emit(protocol.loaded(warnings, problems, kinds, partial))
-    # A job that is pending since the last run comes first.
-    wanted.sort(key=lambda loaded: not order.known.of(loaded.job).pending)
+    if order.known.any_pending:
+        # A job that is pending since the last run comes first.
+        wanted.sort(key=lambda loaded: not order.known.of(loaded.job).pending)
     rules = Rules(
         secrets=order.secrets,
         notifies=order.notifies,
@@ -187,11 +188,7 @@ def _advice(discovered: Discovered, order: Order) -> Iterator[Problem]:
 
 def _announce(jobs: Sequence[LoadedJob], order: Order, emit: Emit) -> list[LoadedJob]:
     """Report which jobs there are; return those that are to run."""
-    wanted = [
-        loaded
-        for loaded in jobs
-        if _is_wanted(loaded, order.known.of(loaded.job), order)
-    ]
+    wanted = [loaded for loaded in jobs if _is_wanted(loaded, order)]
     keys = {loaded.job.key for loaded in wanted}
     for frame in protocol.jobs([loaded.job for loaded in jobs], keys):
         emit(frame)
@@ -250,17 +247,22 @@ def _load(
     return replace(discovered, file=replace(discovered.file, output=output))
 
 
-def _is_wanted(loaded: LoadedJob, record: Record, order: Order) -> bool:
+def _is_wanted(loaded: LoadedJob, order: Order) -> bool:
+    job = loaded.job
     if order.only is not None:
-        return loaded.job.key in order.only
-    if not loaded.job.enabled:
+        return job.key in order.only
+    if not job.enabled:
         return False
     # A job that cannot run is failing in every run, whatever its schedule.
     if loaded.problem or not order.executes:
         return bool(loaded.problem)
-    if is_wanted(loaded.job, record, order.due):
+    # As most are in most runs, whatever is remembered of them.
+    if is_due(job.schedule, job.key, order.due):
         return True
-    return record.held is not None and _is_held_no_longer(loaded.job, record, order)
+    record = order.known.of(job)
+    if is_wanted(job, record, order.due):
+        return True
+    return record.held is not None and _is_held_no_longer(job, record, order)
 
 
 def _is_held_no_longer(job: Job, record: Record, order: Order) -> bool:
