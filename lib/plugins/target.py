@@ -406,6 +406,18 @@ class Tries:
         return "\n".join(filter(None, (self._job.remark, before)))
 
 
+def deadlines(jobs: Sequence[TargetJob]) -> list[Deadline]:
+    """Return the ends of checks that begin now: one for all that may take as long."""
+    of_limit: dict[float, Deadline] = {}
+    ends = []
+    for job in jobs:
+        limit_s = job.timeout()
+        if limit_s not in of_limit:
+            of_limit[limit_s] = job._deadline()
+        ends.append(of_limit[limit_s])
+    return ends
+
+
 #: The one that is to be overridden.
 _CHECK_MANY = getattr(TargetJob.check_many, "__func__", None)
 

@@ -32,7 +32,7 @@ from lib.core.secret import NO_SECRETS, Secrets
 from lib.plugins import legacy
 from lib.plugins.discover import LoadedJob
 from lib.plugins.errors import whereabouts
-from lib.plugins.target import TargetJob
+from lib.plugins.target import TargetJob, deadlines
 from lib.system import limits
 from lib.system.process import Emit
 from lib.workers import execute, protocol
@@ -45,8 +45,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _NO_HOOK = HookResult()
-#: So many reports of jobs that run at once are sent together.
-FRAMES_AT_ONCE = 50
+#: So many reports of jobs that run at once are sent together: each write wakes the
+#: supervisor.  Before others begin, and before a pause, all are sent.
+FRAMES_AT_ONCE = 200
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,7 +260,7 @@ class TaskPool:
             keys = [task.loaded.job.key for task in map(batch.begin, jobs)]
             self._finish(frames, protocol.started(*keys))
             frames.clear()
-            return [job._deadline() for job in jobs]
+            return deadlines(jobs)
 
         def take(answer: tuple[TargetJob, object] | None) -> None:
             if answer is not None:

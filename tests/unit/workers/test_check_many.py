@@ -83,6 +83,18 @@ def test_each_has_its_own_status_reason_and_values(folder):
     assert told.conditions["pond p1"] is OK
 
 
+def test_each_has_the_time_limit_of_its_own_section(folder):
+    body = """
+        for job, own in zip(jobs, deadline(jobs)):
+            yield job, {"limit": own.limit_s}
+"""
+    limits = {"a": 3, "b": 7, "c": 3}
+    sections = [f"[pond {name}]\ntimeout = {limits[name]}\n" for name in limits]
+    told = found_of(folder, sections, body)
+    found = {name: told.outcomes[f"pond {name}"].values["limit"] for name in limits}
+    assert {name: value.number for name, value in found.items()} == limits
+
+
 def test_a_secret_is_had_and_is_in_no_result(folder, monkeypatch):
     monkeypatch.setenv("POND", "hush-hush-1")
     lines = "says = raise\nword_env = POND\n"
