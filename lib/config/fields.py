@@ -245,6 +245,19 @@ def any_url(value: str) -> str:
     return value
 
 
+def base_url(value: str) -> str:
+    """Return an http or https URL to which a path may be added, for people to open."""
+    from urllib.parse import urlsplit
+
+    found = urlsplit(url(value))
+    if "@" in found.netloc or "?" in value or "#" in value:
+        raise ValueError(
+            "expected http://host/ or https://host/path/, without user, ? and #: links "
+            "begin with it"
+        )
+    return value
+
+
 def link(value: str) -> str:
     """Return a link for people: an http or https URL, or a mailto of addresses."""
     scheme, colon, rest = value.partition(":")
@@ -495,8 +508,10 @@ def many(value: str) -> tuple[str, ...]:
 def host_names(value: str) -> tuple[str, ...]:
     """Return the host names of a list with commas, each without scheme and path."""
     names = many(value)
-    if any(re.search(r"[\s/@]", name) for name in names):
-        raise ValueError("expected names such as status.example.com, without http://")
+    if any(re.search(r"[\s/@*?]", name) for name in names):
+        raise ValueError(
+            "expected whole names such as status.example.com, without http:// and *"
+        )
     return names
 
 

@@ -19,6 +19,7 @@ from lib.config.fields import (
     absolute_path,
     after,
     anchors,
+    base_url,
     clock,
     command,
     contacts,
@@ -46,7 +47,6 @@ from lib.config.fields import (
     text,
     time_zone,
     timeout,
-    url,
     weekly_clock,
     when,
     whole,
@@ -457,7 +457,9 @@ STATUS = {
 
 PAGE = {
     "title": Option(text, "", "its heading; if it is not given, servername"),
-    "url": Option(url, "", "where people find it, such as https://status.example.com/"),
+    "url": Option(
+        base_url, "", "where people find it, such as https://status.example.com/"
+    ),
     "write": Option(
         absolute_path, "", "a folder that runs write it into, for a web server to serve"
     ),
