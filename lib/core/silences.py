@@ -9,7 +9,7 @@ Pure functions of values; the stories are in ``tests/unit/core/test_silences.py`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
@@ -43,8 +43,13 @@ class Scope(Stored, frozen=True):
             bool(self.tags) and not set(self.tags).isdisjoint(tags)
         )
 
+    def words(self, names: Mapping[str, str]) -> str:
+        """Return it for people; ``names`` are those of jobs, by their keys as text."""
+        patterns = (names.get(pattern, pattern) for pattern in self.patterns)
+        return ", ".join((*patterns, *(f"tag {tag}" for tag in self.tags)))
+
     def __str__(self) -> str:
-        return ", ".join((*self.patterns, *(f"tag {tag}" for tag in self.tags)))
+        return self.words({})
 
 
 class NamedJob(Protocol):

@@ -22,6 +22,8 @@ def data(
     now: datetime,
 ) -> dict[str, Any]:
     """Return what is in force now: who asked for it, until when, and why."""
+    # What is asked for on a page names the key of its job.
+    names = {str(key): known.name for key, known in catalog.items() if silences.mutes}
     acknowledged = [
         (record, record.acknowledged)
         for record in records.values()
@@ -30,8 +32,8 @@ def data(
     return {
         "mutes": [
             {
-                "jobs": str(mute.scope),
-                "except": ", ".join(map(str, mute.lifted)),
+                "jobs": mute.scope.words(names),
+                "except": ", ".join(scope.words(names) for scope in mute.lifted),
                 "until": mute.until,
                 "by": mute.who,
                 "why": mute.why,

@@ -160,9 +160,12 @@ def _applied(
 ) -> Iterator[Entry]:
     """Yield an entry for each job that a request is about, and note its record."""
     until = request.until if isinstance(request, Mute) else None
-    details = RequestDetails(str(request.scope), request.who, request.why, until)
+    known = list(jobs)
+    # What is asked for on a page names the key of its job.
+    scope = request.scope.words({str(job.key): job.name for job in known})
+    details = RequestDetails(scope, request.who, request.why, until)
     event = _EVENTS[type(request)]
-    for job in jobs:
+    for job in known:
         if not request.scope.includes(job.key, job.name, job.tags):
             continue
         before = changed.get(job.key, job.record)

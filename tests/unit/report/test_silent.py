@@ -58,6 +58,17 @@ def test_what_was_unmuted_since_is_not_meant():
     assert line == "muted: http *, tag base, except http shop: until 13:00, by ann"
 
 
+def test_a_job_that_was_muted_on_the_page_is_called_by_its_name():
+    other = JobKey("DiskSpace", "disk other")
+    mute = replace(MUTE, scope=Scope((str(KEY),)), lifted=(Scope((str(other),)),))
+    catalog = {
+        key: CatalogEntry(key.identity, "DiskSpace.py", "hour") for key in (KEY, other)
+    }
+    (line,) = said(Silences((mute,)), catalog=catalog)
+    words = "muted: disk root, except disk other: until 13:00, by ann: deploy"
+    assert line == words
+
+
 def test_what_is_over_is_not_in_force():
     ok = replace(KNOWN, status=Status.OK, failures=0, failing_since=None)
     assert said(Silences((MUTE,), (WINDOW,), UTC), [ok], now=NOON + HOUR) == []

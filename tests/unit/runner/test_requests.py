@@ -103,6 +103,12 @@ def test_a_run_applies_what_waits_and_removes_it(folder):
     assert mutes(folder) == (MUTE,)
 
 
+def test_a_mute_from_the_page_is_told_by_the_name_of_its_job(folder):
+    inbox.submit(folder, replace(MUTE, scope=Scope((str(B),))))
+    (entry,) = a_run(folder).entries
+    assert (entry.key, entry.details.jobs) == (B, "b")
+
+
 def test_a_check_that_was_asked_for_is_due_once(folder):
     inbox.submit(folder, CheckNow("c1", NOON, Scope(("b",)), "ann"))
     taken = a_run(folder)
