@@ -124,13 +124,15 @@ class _Screen(io.StringIO):
 
 def _fitting(show: Callable[[int, TextIO], None], jobs: int, terminal: TextIO) -> str:
     """Return what ``show`` writes of as many jobs as the terminal has room for."""
-    # The cursor is in the line after.
-    most = os.get_terminal_size(terminal.fileno()).lines - 1
+    from lib.report import table
+
+    columns, lines = os.get_terminal_size(terminal.fileno())
     while True:
         screen = _Screen(terminal)
         show(jobs, screen)
         drawn = screen.getvalue()
-        if drawn.count("\n") <= most or jobs <= 1:
+        # The cursor is in the line after.
+        if table.height(drawn, columns) < lines or jobs <= 1:
             return drawn
         jobs -= 1
 

@@ -103,6 +103,14 @@ def say(line: str, out: TextIO, *, indent: int = 0) -> None:
     _print_wrapped(_console(out), Text(line), indent)
 
 
+def height(drawn: str, columns: int) -> int:
+    """Return how many lines of a terminal it takes, which breaks those too long."""
+    from rich.cells import cell_len
+
+    plain_lines = _STYLE.sub("", drawn).splitlines()
+    return sum(max(1, -(-cell_len(line) // columns)) for line in plain_lines)
+
+
 def _printable(text: str, out: TextIO) -> str:
     encoding = out.encoding or "utf-8"
     return harmless(text).encode(encoding, "backslashreplace").decode(encoding)
@@ -170,6 +178,8 @@ def _console(out: TextIO) -> Console:
     return Console(file=out, width=width, highlight=False, emoji=False)
 
 
+#: What turns colours on and off.
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 #: Around and between columns.
 _AROUND, _BETWEEN = 2, 3
 #: What is below a row begins here.
@@ -312,7 +322,9 @@ def _show_with_lines_below(
         console.print(Text(title, "bold"))
     heading = {name: Text(names[name], "bold") for name in widths}
     console.print(Padding(_line(widths, heading), (1, 1, 0, 1)))
-    console.print(Rule(style="none"))
+    # rich itself draws the one that ASCII has not.
+    characters = "-" if console.options.ascii_only else "─"
+    console.print(Rule(characters=characters, style="none"))
     for row in rows:
         cells = {name: _text(name, row[name]) for name in widths}
         console.print(Padding(_line(widths, cells), (0, 1)))

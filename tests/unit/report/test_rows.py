@@ -76,7 +76,11 @@ def piped(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def on_terminal(
-    columns: Sequence[str], rows: Sequence[dict[str, Any]], *, wide: int = 80
+    columns: Sequence[str],
+    rows: Sequence[dict[str, Any]],
+    *,
+    wide: int = 80,
+    encoding: str = "utf-8",
 ) -> str:
     """Return what a terminal ``wide`` columns wide was sent."""
     main, other = pty.openpty()
@@ -90,9 +94,16 @@ def on_terminal(
         stderr=subprocess.DEVNULL,
     )
     os.close(main)
-    with open(other, "w", encoding="utf-8") as out:
+    with open(other, "w", encoding=encoding) as out:
         table.show(columns, rows, as_json=False, out=out, title="Title")
     return reader.communicate(timeout=10)[0].decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("wide", [30, 80])
+def test_a_terminal_without_lines_gets_ascii(wide: int) -> None:
+    rows = [{"job": "http shop", "status": "failing", "reason": "it answers " * 4}]
+    shown = on_terminal(list(rows[0]), rows, wide=wide, encoding="ascii")
+    assert "---" in shown and "http shop" in shown
 
 
 def plain(shown: str) -> str:
