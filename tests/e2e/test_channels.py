@@ -131,8 +131,9 @@ def test_a_way_that_fails_is_tried_again_alone(instance, receiver):
 @pytest.mark.long
 def test_one_that_hangs_delays_no_other(instance, receiver):
     receiver.answers[f"/chat/{CANARY}"] = silent
-    began = time.monotonic()
     process = instance.start("-m", "cron", "-c", "minute")
+    until(lambda: receiver.at(f"/chat/{CANARY}"))
+    began = time.monotonic()
     until(lambda: receiver.at("/pager") and rung(instance))
     assert time.monotonic() - began < 4.5
     _out, err = process.communicate(timeout=30)
