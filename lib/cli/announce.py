@@ -78,6 +78,8 @@ def announce(args: argparse.Namespace) -> int:
                     f"one of {flags}"
                 )
             return _announce(args, known, text)
+        if args.words:
+            raise _WrongUse("-m announce: the text is empty")
         if given:
             raise _WrongUse(f"-m announce: --{given[0]} needs a text, or --change ID")
     except _Refused as refused:

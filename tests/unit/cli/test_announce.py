@@ -184,6 +184,12 @@ def test_what_cannot_be_meant_is_one_line_and_asks_for_nothing(words, met, appro
     assert inbox.waiting(met.state) == inbox.Waiting()
 
 
+@pytest.mark.parametrize("words", [("",), (" ", "\n"), ("", "--for", "1h")])
+def test_an_empty_text_is_no_question_what_is_announced(met, words):
+    said = "checker: -m announce: the text is empty\n"
+    assert typed(met, *words) == (2, "", said)
+
+
 def test_a_level_is_one_of_five(met):
     code, _out, err = typed(met, "text", "--level", "loud")
     assert code == 2 and "maintenance" in err.splitlines()[-1]
