@@ -209,6 +209,12 @@ def overview(snapshot: Snapshot, look: Look = PLAIN) -> str:
     lines = sorted(job_lines(snapshot, names), key=_order)
     found = [line for line in lines if _is_found(line, look.query)]
     bad = [line for line in found if line.letter in NOT_OK]
+    meant = {line.key for line in found}
+    incidents = [
+        incident
+        for incident in snapshot.incidents
+        if incident.key in meant or not look.query
+    ]
     return _rendered(
         "page.html",
         snapshot,
@@ -222,9 +228,7 @@ def overview(snapshot: Snapshot, look: Look = PLAIN) -> str:
         are_open=len(found) < CLOSED_FROM or bool(look.query),
         count=len(lines),
         found=len(found),
-        incidents=[
-            incident_line(one, snapshot) for one in snapshot.incidents[:MAX_INCIDENTS]
-        ],
+        incidents=[incident_line(one, snapshot) for one in incidents[:MAX_INCIDENTS]],
         incident_days=INCIDENT_DAYS,
         slices=graphs.slices_for(len(lines)),
         health=[

@@ -4,9 +4,13 @@
   const at = document.getElementById("at"), again = document.getElementById("refresh");
   const every = 1000 * at.dataset.every;
   if (field) {
-    const rows = Array.from(document.querySelectorAll(".group tbody tr"));
-    const texts = rows.map((row) => row.textContent.toLowerCase());
-    const groups = Array.from(document.querySelectorAll(".group"));
+    const all = (which) => Array.from(document.querySelectorAll(which));
+    const text = (part) => part ? part.textContent.toLowerCase() : "";
+    const groups = all(".group"), rows = all(".group tbody tr");
+    const texts = rows.map((row) => text(row) + text(row.closest(".group").querySelector("b")));
+    // What is not OK, and the incidents, are those of the rows that are shown.
+    const links = rows.map((row) => row.querySelector("a").href);
+    const others = all("[aria-labelledby=trouble] li, .incidents > li");
     const open = groups.map((group) => group.open);
     const filter = () => {
       const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -14,6 +18,11 @@
       rows.forEach((row, place) => {
         row.hidden = !words.every((word) => texts[place].includes(word));
         count += !row.hidden;
+      });
+      const shown = new Set(links.filter((link, place) => !rows[place].hidden));
+      others.forEach((one) => {
+        const link = one.querySelector("h3 a, p a");
+        one.hidden = words.length > 0 && !(link && shown.has(link.href));
       });
       groups.forEach((group, place) => {
         const some = group.querySelector("tbody tr:not([hidden])");

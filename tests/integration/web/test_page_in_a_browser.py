@@ -234,6 +234,34 @@ def test_a_keyboard_reaches_the_content_and_finds_jobs(driver, pages):
         assert one.run(shown) == 50
 
 
+def test_a_search_shows_what_is_not_ok_and_incidents_of_what_it_finds(driver, pages):
+    shown = (
+        "return [...document.querySelectorAll('{}')]"
+        ".filter(one => one.checkVisibility()).map(one => one.querySelector('a').text)"
+    )
+    cards, incidents = (
+        shown.format(which)
+        for which in ("[aria-labelledby=trouble] li", ".incidents > li")
+    )
+    with browser.window(driver, 1400) as one:
+        one.open(pages["every"])
+        all_cards, all_incidents = one.run(cards), one.run(incidents)
+        name = all_incidents[0]
+        one.run("document.getElementById('q').focus()")
+        one.type(*"warning")
+        assert one.run(cards) == [card for card in all_cards if "warning" in card]
+        assert name not in one.run(incidents)
+        one.run("document.getElementById('q').value = ''")
+        one.type("x", "\ue003")
+        assert (one.run(cards), one.run(incidents)) == (all_cards, all_incidents)
+        # The name of a group is a tag of its jobs.
+        one.type(*"group-0")
+        assert one.run("return document.getElementById('found').textContent") != (
+            "0 of 7"
+        )
+        assert one.run(cards)
+
+
 def test_of_a_thousand_jobs_the_groups_open_when_one_is_searched(driver, pages):
     opened = "return document.querySelectorAll('.group[open]').length"
     with browser.window(driver, 1400) as one:

@@ -226,6 +226,16 @@ def test_a_search_without_script_finds_names_statuses_and_tags():
     assert 'value="&#34;&gt;&lt;b&gt;"' in overview(every, Look(query='"><b>'))
 
 
+def test_a_search_without_script_shows_the_incidents_of_what_it_finds():
+    one = every_status()
+    first, *_others, last = one.catalog
+    told = tuple(replace(one.incidents[0], key=key) for key in (first, last))
+    one = replace(one, incidents=told)
+    text = overview(one, Look(is_file=False, query=one.catalog[first].name))
+    shown = re.findall(r'<li class="\w"><p><a href="([^"]+)">', text)
+    assert shown == [link_of(first)]
+
+
 def test_a_file_has_no_form_that_nobody_answers_and_loads_itself_again():
     as_file, served = overview(snapshot(1)), overview(snapshot(1), Look(is_file=False))
     assert re.search(r"<form [^>]*hidden", as_file)
