@@ -15,8 +15,6 @@ from datetime import datetime, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from lib.cli.arguments import OK, TROUBLE, WRONG_USE, settings_of
 from lib.cli.moments import length_of, next_moment
 from lib.config import hints
@@ -241,8 +239,7 @@ class _Asked:
 
     def window(self, job: KnownJob) -> Held | None:
         """Return the maintenance window that a job is in, which no command ends."""
-        windows = replace(self._silences, mutes=())
-        return windows.holding(job.key, job.name, job.tags, self._now)
+        return self._silences.window(job.key, job.name, job.tags, self._now)
 
     def window_lines(self, jobs: Iterable[KnownJob]) -> Iterator[str]:
         """Yield a line for each job that stays silent though it is no longer muted."""

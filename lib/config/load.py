@@ -414,14 +414,22 @@ def _check_page_folders(
         text = f"templates: {why}; our own templates are used"
         yield Problem(text, ini.where("page", "templates"), "page")
         values["templates"] = ""
-    if page.public_write and page.public_write == page.write:
-        text = "public_write: write names this folder, and that is not for the public"
+    if page.write and page.public_write and _is_within(page.write, page.public_write):
+        text = (
+            "public_write: write is within this folder, and that is not for the public"
+        )
         yield Problem(text, ini.where("page", "public_write"), "page")
         values["public_write"] = ""
     if page.public_write and not page.public:
         text = "public_write: public says of no tag that anybody may see its jobs"
         yield Problem(text, ini.where("page", "public_write"), "page")
         values["public_write"] = ""
+
+
+def _is_within(path: str, folder: str) -> bool:
+    """Return whether a path is a folder or lies in it, however both are spelled."""
+    path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath((path, folder)) == folder
 
 
 def _read_page_token(

@@ -74,6 +74,7 @@ MAX_ROUND_TRIPS = 3
 
 #: The alerts that a mute and the like hold back, and what lasts with them: when they
 #: end, whoever was notified before learns that the job is failing still.
+_HELD_BY_PEOPLE = (Decision.MUTED, Decision.ACKNOWLEDGED)
 _HELD_BACK = frozenset(
     {
         Decision.FIRST_ALERT,
@@ -218,12 +219,13 @@ def decide(
 def out_of_reach(decision: Decision, why: Decision) -> Decision:
     """Return the decision about a job whose target could not be reached to be judged.
 
-    It is ``why``, unreachable or blind, unless nothing would be sent for another reason
-    that people have asked for.  Below the failure count, too: how often a target could
-    not be reached says nothing of it.
+    It is ``why``, unreachable or blind, also if somebody muted or acknowledged it: that
+    time is not one of its failure.  A maintenance window is left out of uptime anyway.
+    Below the failure count, too: how often a target could not be reached says nothing
+    of it.
     """
-    is_alert = decision in _HELD_BACK or decision is Decision.NOT_YET
-    return why if is_alert else decision
+    is_alert = decision in _HELD_BACK or decision in _HELD_BY_PEOPLE
+    return why if is_alert or decision is Decision.NOT_YET else decision
 
 
 def _decide(

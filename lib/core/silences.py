@@ -179,15 +179,17 @@ class Silences(msgspec.Struct, frozen=True):
     def holding(
         self, key: JobKey, name: str, tags: Iterable[str], now: datetime
     ) -> Held | None:
-        """Return what holds the alerts of a job back, the longest mute first."""
-        mutes = [
-            mute
-            for mute in self.mutes
-            if mute.until > now and mute.covers(key, name, tags)
-        ]
-        if mutes:
-            mute = max(mutes, key=lambda mute: mute.until)
-            return Held(Decision.MUTED, mute.who, mute.until, mute.why)
+        """Return what holds the alerts of a job back.
+
+        A window comes first, since its time is left out of uptime; then the longest
+        mute.
+        """
+        return self.window(key, name, tags, now) or self._mute(key, name, tags, now)
+
+    def window(
+        self, key: JobKey, name: str, tags: Iterable[str], now: datetime
+    ) -> Held | None:
+        """Return the maintenance window that a job is in."""
         for window in self.windows:
             if window.scope.includes(key, name, tags):
                 start = window.began_at(now, self.zone)
@@ -195,6 +197,19 @@ class Silences(msgspec.Struct, frozen=True):
                     end = window.ends_at(start, now, self.zone)
                     return Held(Decision.MAINTENANCE, window.name, end)
         return None
+
+    def _mute(
+        self, key: JobKey, name: str, tags: Iterable[str], now: datetime
+    ) -> Held | None:
+        mutes = [
+            mute
+            for mute in self.mutes
+            if mute.until > now and mute.covers(key, name, tags)
+        ]
+        if not mutes:
+            return None
+        mute = max(mutes, key=lambda mute: mute.until)
+        return Held(Decision.MUTED, mute.who, mute.until, mute.why)
 
     def code(self, job: Job, now: datetime) -> Decision | None:
         """Return why the alerts of a job are held back; None if they are not.

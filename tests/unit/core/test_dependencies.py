@@ -212,7 +212,13 @@ def test_below_the_failure_count_it_is_unreachable_too():
     decision = policy.decide(Record(JOB.key), CheckResult(Status.FAILING), slow, NOON)
     assert decision is Decision.NOT_YET
     assert policy.out_of_reach(decision, Decision.BLIND) is Decision.BLIND
-    assert policy.out_of_reach(Decision.MUTED, Decision.BLIND) is Decision.MUTED
+
+
+def test_time_in_which_it_was_not_judged_is_no_failure_whoever_knows_of_it():
+    for asked in (Decision.MUTED, Decision.ACKNOWLEDGED):
+        assert policy.out_of_reach(asked, Decision.BLIND) is Decision.BLIND
+    window = Decision.MAINTENANCE
+    assert policy.out_of_reach(window, Decision.UNREACHABLE) is window
 
 
 def test_a_parent_that_is_ok_again_but_not_yet_for_long_enough_counts_as_ok():

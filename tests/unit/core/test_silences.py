@@ -322,6 +322,13 @@ def test_of_windows_that_overlap_the_last_one_ends_the_silence():
     assert held(silence, NOON - MINUTE).endswith("until 12:30")
 
 
+def test_a_window_counts_before_a_mute_since_its_time_is_left_out_of_uptime():
+    silence = window("2026-11-22T12:00:00+00:00", timedelta(hours=2))
+    both = replace(silence, mutes=(mute(),))
+    assert held(both, NOON) == "in the maintenance window night until 14:00"
+    assert held(both, NOON - MINUTE).startswith("muted")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("zone", "spring", "autumn"),
