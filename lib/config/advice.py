@@ -6,8 +6,9 @@ target, by the table of its kind.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
+from lib.config.hints import no_tag
 from lib.config.targets import (
     JOB,
     TEMPLATE,
@@ -16,7 +17,8 @@ from lib.config.targets import (
     names_in,
 )
 from lib.core.ini import IniFile
-from lib.core.settings import Problem
+from lib.core.jobs import Job
+from lib.core.settings import Problem, Settings
 
 
 def advice(ini: IniFile, kinds: Collection[str]) -> Iterator[Problem]:
@@ -27,6 +29,16 @@ def advice(ini: IniFile, kinds: Collection[str]) -> Iterator[Problem]:
             yield from _former_name_of_many(ini, title)
     for kind in kinds:
         yield from hosts_of_no_section(ini, kind)
+
+
+def tags_of_no_job(settings: Settings, jobs: Iterable[Job]) -> Iterator[Problem]:
+    """Yield a warning for each tag of the public page that no job has."""
+    known = {tag for job in jobs for tag in job.tags}
+    where = settings.ini.where("page", "public")
+    for tag in settings.page.public:
+        if tag not in known:
+            text = f"public = {tag}: {no_tag(tag, known)}"
+            yield Problem(text, where, "page", warning=True)
 
 
 def _unused_templates(ini: IniFile, kinds: Collection[str]) -> Iterator[Problem]:

@@ -22,6 +22,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
+def no_tag(tag: str, known: Iterable[str]) -> str:
+    """Return the sentence about a tag that no job has; ``known``: those of jobs."""
+    hint = nearest(tag, known) or "; give it to jobs with tags = in their section"
+    return f"no job has this tag{hint}"
+
+
 def no_channel(name: str, known: Iterable[str]) -> str:
     """Return the sentence about a channel that does not exist."""
     names = sorted(known)
@@ -58,7 +64,7 @@ def shown(name: str, raw: str | None) -> str:
     # https://user:password, the host forgotten
     words = re.sub(r"(//[^/:\[\s]*:)(?![0-9]+(/|$))[^/@\s]*(?=/|$)", r"\1***", words)
     # If two lines ran together, the second one may be a password.
-    words = re.sub(r"(?i)(pass\w*|key)\s*[=:].*", r"\1=***", words)
+    words = re.sub(r"(?i)(pass\w*|key|secret|token)\s*[=:].*", r"\1=***", words)
     words = words if words.isprintable() else repr(words)
     if more:
         words += " ..."

@@ -58,6 +58,13 @@ if TYPE_CHECKING:
 _PING = frozenset(secret_options("ping", ""))
 #: The options that give the password of the page, and what it may be.
 _PAGE_TOKEN = frozenset(secret_options("token", ""))
+#: What runs write for others to read.
+_FOR_OTHERS = (
+    ("page", "write"),
+    ("page", "public_write"),
+    ("metrics", "write"),
+    ("status", "write"),
+)
 _OF_SERVED_PAGE = frozenset({"listen", "hosts"})
 _GOOD_TOKEN = r"[!-~]{16,200}"
 #: Where the older program answered its peers.
@@ -162,10 +169,11 @@ def load_settings(
             replace(problem, fatal=problem.fatal or problem in content.missing)
             for problem in problems
         ]
+    state = state or _beside(folder, general.get("state") or str(base / "state"))
+    problems += _check_apart_from_state(ini, tables, state)
     maintenance, wrong_windows = _read_maintenance(ini, general, words)
     problems += wrong_windows
     ordered = _for_people(in_order(problems, ini.names), secrets)
-    state = state or _beside(folder, general.get("state") or str(base / "state"))
     logfile = _beside(folder, general.get("logfile") or str(state / "checker.log"))
     statefile = general.get("statefile")
     if unsafe:
@@ -430,6 +438,24 @@ def _is_within(path: str, folder: str) -> bool:
     """Return whether a path is a folder or lies in it, however both are spelled."""
     path, folder = os.path.realpath(path), os.path.realpath(folder)
     return os.path.commonpath((path, folder)) == folder
+
+
+def _check_apart_from_state(
+    ini: IniFile, tables: Mapping[str, dict[str, Any]], state: Path
+) -> Iterator[Problem]:
+    """Yield what is not written, because it is for others and state/ is for nobody."""
+    for section, option in _FOR_OTHERS:
+        path = tables[section].get(option, "")
+        if not path:
+            continue
+        has_state = section == "page" and _is_within(str(state), path)
+        if has_state or _is_within(path, str(state)):
+            text = (
+                f"{option}: {path} is, is in or contains the state folder {state}, "
+                "which is for Checker alone; nothing is written there: name another one"
+            )
+            yield Problem(text, ini.where(section, option), section)
+            tables[section][option] = ""
 
 
 def _read_page_token(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from lib.config.hints import nearest, shown
+from lib.config.hints import nearest, no_tag, shown
 from lib.config.options import MAINTENANCE, MAINTENANCE_WORD
 from lib.config.sections import read_section, title_of
 from lib.core.calendar import local_moment
@@ -86,13 +86,10 @@ def _without_jobs(window: Window, jobs: list[Job]) -> Iterator[tuple[str, str]]:
             hint = nearest(pattern, [job.name for job in jobs]) or "; see -m list"
             text = f"jobs = {shown('jobs', pattern)}: no job has this name{hint}"
             yield "jobs", text
+    known = {tag for job in jobs for tag in job.tags}
     for tag in window.scope.tags:
-        if not any(tag in job.tags for job in jobs):
-            known = {tag for job in jobs for tag in job.tags}
-            hint = (
-                nearest(tag, known) or "; give it to jobs with tags = in their section"
-            )
-            yield "tags", f"tags = {tag}: no job has this tag{hint}"
+        if tag not in known:
+            yield "tags", f"tags = {tag}: {no_tag(tag, known)}"
 
 
 def _never_or_always(

@@ -168,6 +168,10 @@ def problems_of(settings: Settings, there: AdhocResult) -> tuple[Problem, ...]:
         from lib.config.maintenance import odd_windows
 
         odd += odd_windows(settings, there.jobs, utc_now())
+    if settings.page.public:
+        from lib.config.advice import tags_of_no_job
+
+        odd += tags_of_no_job(settings, there.jobs)
     if any(job.depends or job.rule for job in there.jobs) or settings.anchors:
         from lib.runner import reachability
 

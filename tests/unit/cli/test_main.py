@@ -333,6 +333,7 @@ def test_validate_names_each_section_that_is_about_no_job(instance, approved):
     )
     instance.add(OK + "[queue a]\n")
     instance.add("".join(f"[job {name}]\nfailures = 2\n" for name in names))
+    instance.add("[page]\npublic = nosuch\n")
     ran = instance.run("-m", "validate")
     assert ran.code == 1
     approved(ran.out)

@@ -241,6 +241,24 @@ def test_future_options_are_known_already(load, tmp_path):
     assert [note for note in settings.problems if note.note] == []
 
 
+def test_the_page_is_apart_from_the_state_folder_wherever_a_link_leads(load, tmp_path):
+    (tmp_path / "state/www").mkdir(parents=True)
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "link").symlink_to("state/www")
+    state = f"state = {tmp_path}/state\n[page]\nwrite = "
+    for name in ("link", "state", "state/www", "state/..", "."):
+        settings = load(f"{GENERAL}{state}{tmp_path}/{name}\n")
+        (problem,) = wrong_in(settings)
+        assert "is for Checker alone" in problem.text and not problem.fatal, name
+        assert settings.page.write == ""
+    public = f"{tmp_path}/beside\npublic = web\npublic_write = "
+    settings = load(f"{GENERAL}{state}{public}{tmp_path}/link\n")
+    assert settings.page.public_write == "" and settings.page.write
+    settings = load(f"{GENERAL}{state}{tmp_path}/beside\n")
+    assert wrong_in(settings) == []
+    assert settings.page.write == f"{tmp_path}/beside"
+
+
 @pytest.mark.parametrize(
     ("sections", "daily"),
     [
