@@ -35,13 +35,14 @@ test whether alerts of this job reach you.  A real alert looks like this:
 def message(settings: Settings, job: Job, now: datetime) -> Message:
     """Return the default alert of a made-up failure."""
     result = CheckResult(Status.FAILING, "this is a drill, nothing is wrong")
+    facts = tuple(templates.page_line(settings, job.key))
     alert = templates.default_message(
         os.urandom(16).hex(),
         job,
         Record(job.key),
         result,
         Decision.FIRST_ALERT,
-        templates.MailContext(now, settings.zone, settings.command),
+        templates.MailContext(now, settings.zone, settings.command, facts),
     )
     notice = NOTICE.format(server=settings.servername)
     return replace(

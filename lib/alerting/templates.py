@@ -23,12 +23,12 @@ from lib.core.enums import (
     Status,
 )
 from lib.core.flapping import Phase
-from lib.core.jobs import PEER_CHECKER, Job, Policy
+from lib.core.jobs import PEER_CHECKER, Job, JobKey, Policy, page_name
 from lib.core.messages import KIND_OF, Message
 from lib.core.policy import severity_of
 from lib.core.records import Change, Record
 from lib.core.results import CheckResult, JobReport, value_lines
-from lib.core.settings import MAIL, Command, bare_command
+from lib.core.settings import MAIL, Command, Settings, bare_command
 from lib.core.text import (
     age,
     counted,
@@ -519,6 +519,12 @@ def fact_line(label: str, words: str) -> str:
     """Return a line of a mail: a label and what it says, below those of the others."""
     with_colon = f"{label}:"
     return f"{with_colon:<23}{words}"
+
+
+def page_line(settings: Settings, key: JobKey) -> Iterator[str]:
+    """Yield the line with the link to a job's page, if ``[page] url`` is given."""
+    if settings.page.url:
+        yield fact_line("Page", f"{settings.page.url.rstrip('/')}/{page_name(key)}")
 
 
 def _target(result: CheckResult) -> Iterator[str]:

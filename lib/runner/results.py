@@ -29,7 +29,6 @@ from lib.core.jobs import (
     Job,
     JobKey,
     Policy,
-    page_name,
 )
 from lib.core.messages import Message, fit_mail
 from lib.core.records import Record, RunRecord
@@ -267,7 +266,7 @@ def _messages(
 
 def _facts(ctx: RunContext, report: JobReport, now: datetime) -> Iterator[str]:
     """Yield the lines of an alert about the last 24 hours, and about the job's page."""
-    from lib.alerting.templates import fact_line
+    from lib.alerting.templates import fact_line, page_line
 
     settings, job, result = ctx.settings, report.job, report.result
     if result.status is Status.OK or job.is_own:
@@ -286,8 +285,7 @@ def _facts(ctx: RunContext, report: JobReport, now: datetime) -> Iterator[str]:
             words = ""
         if words:
             yield fact_line("Last 24 hours", words)
-    if settings.page.url:
-        yield fact_line("Page", f"{settings.page.url.rstrip('/')}/{page_name(job.key)}")
+    yield from page_line(settings, job.key)
 
 
 def _dependents(ctx: RunContext, report: JobReport) -> int:

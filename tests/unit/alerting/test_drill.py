@@ -6,7 +6,7 @@ import pytest
 
 from lib.alerting import drill
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
-from lib.core.jobs import FailureRule, Job, JobKey, Policy
+from lib.core.jobs import FailureRule, Job, JobKey, Policy, page_name
 from tests.support.approved import REAL
 from tests.support.instance import Instance, flag_job
 from tests.support.servers import SmtpServer
@@ -37,6 +37,18 @@ def test_the_alert_of_the_job_goes_to_its_people_and_says_it_is_a_drill(
     said = ran.out.splitlines()
     approved([*said[:4], *said[-2:]], "out")
     assert (instance.last_run(), instance.records()) == before
+
+
+def test_the_link_to_the_page_of_the_job_can_be_tried(tmp_path, server):
+    instance = Instance(tmp_path, server.email_section())
+    instance.add("[page]\nurl = https://status.example.com/\n")
+    instance.job("Flag", flag_job(tmp_path / "flag", hooks=WHO))
+    (tmp_path / "flag").touch()
+    assert instance.run("-m", "drill", "Flag").code == 0
+    (mail,) = server.mails
+    page = page_name(JobKey("Flag", "Flag"))
+    assert f"https://status.example.com/{page}" in mail.body
+    assert page.startswith("job-flag")
 
 
 @pytest.mark.long
