@@ -61,9 +61,12 @@ def watch(
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
+    from msgspec.structs import replace
+
     from lib.report import glance
     from lib.report import status as status_report
     from lib.report import table
+    from lib.storage.history import History
 
     state = state_of(settings)
     snapshot = _snapshot(state, settings)
@@ -74,7 +77,10 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
         code = unmatched or code
     else:
         keys = glance.ordered(bad, snapshot.catalog, status_report.MAX_DOWN)
-    listed = glance.listed(keys, snapshot, ascii_only=has_no_bars(sys.stdout))
+    reader, is_ascii = History(settings.state, settings.zone), has_no_bars(sys.stdout)
+    listed = glance.listed(keys, snapshot, reader, ascii_only=is_ascii)
+    # What has been read by now may have been damaged.
+    snapshot = replace(snapshot, history=tuple(reader.troubles(snapshot.now)))
     size = state.size()
     if args.json:
         data = status_report.data(snapshot, listed=listed, state_bytes=size)
@@ -142,7 +148,6 @@ def _snapshot(state: State, settings: Settings) -> Snapshot:
     from lib.core.jobs import OWN_KEY
     from lib.core.records import with_lost
     from lib.report.snapshot import Snapshot
-    from lib.storage.history import History
     from lib.storage.session import notes_of
     from lib.system.clock import utc_now
 
@@ -160,7 +165,6 @@ def _snapshot(state: State, settings: Settings) -> Snapshot:
         notes,
         taken.silences,
         notes_of(own).summaries if own else (),
-        history=tuple(History(settings.state, settings.zone).troubles(now)),
         announcements=taken.announcements,
     )
 
@@ -242,7 +246,6 @@ def history(args: argparse.Namespace) -> int:
         return WRONG_USE
     state, reader = state_of(settings), History(settings.state, zone)
     catalog = state.load_catalog()
-    _say_what_is_missing(reader, now)
     names = names_of(catalog, reader)
     keys, _unmatched = named(args.words, names)
     if len(keys) != 1:
@@ -256,6 +259,7 @@ def history(args: argparse.Namespace) -> int:
     begin, end = since.timestamp(), until.timestamp()
     found = past.past(reader, key, names[key], begin, end, removed)
     code = TROUBLE if settings.last_usable else OK
+    _say_what_is_missing(reader, now)
     if found is None:
         print(f"checker: nothing is on record of {names[key]}", file=sys.stderr)
         return TROUBLE
@@ -301,7 +305,6 @@ def report(args: argparse.Namespace) -> int:
     stored, catalog = state.load(), state.load_catalog()
     records = with_lost(stored.records, stored.lost, catalog)
     past = History(settings.state, zone)
-    _say_what_is_missing(past, now)
     found = month.report(
         past,
         settings.state,
@@ -313,6 +316,7 @@ def report(args: argparse.Namespace) -> int:
         disabled=[key for key, known in catalog.items() if not known.enabled],
         records=stored.records,
     )
+    _say_what_is_missing(past, now)
     code = TROUBLE if settings.last_usable else OK
     if args.json:
         table.show_json(month.data(found, zone), sys.stdout)
@@ -342,7 +346,7 @@ def report(args: argparse.Namespace) -> int:
 
 
 def _say_what_is_missing(reader: History, now: datetime) -> None:
-    """Say on stderr what is missing of the history."""
+    """Say on stderr what is missing of the history, as far as it was read."""
     for text in reader.troubles(now):
         print(f"checker: history: {text}", file=sys.stderr)
 

@@ -170,7 +170,7 @@ def validate(args: argparse.Namespace) -> int:
     problems = (
         *in_files,
         *adhoc.problems_of(settings, loaded),
-        *_history_not_written(settings),
+        *_history_troubles(settings),
     )
     problems = tuple(problem for problem in problems if not problem.note)
     if problems or args.json:
@@ -218,13 +218,12 @@ def _pages_not_written(settings: Settings) -> Iterable[Problem]:
         yield Problem(f"{option}: {why}", where, "page")
 
 
-def _history_not_written(settings: Settings) -> Iterable[Problem]:
-    """Yield since when no run adds to the history, and why."""
+def _history_troubles(settings: Settings) -> Iterable[Problem]:
+    """Yield what is missing of the history, and why."""
     from lib.storage.history import History
     from lib.system.clock import utc_now
 
-    why = History(settings.state, settings.zone).not_written(utc_now())
-    if why:
+    for why in History(settings.state, settings.zone).troubles(utc_now()):
         yield Problem(f"history: {why}")
 
 

@@ -250,11 +250,14 @@ def ordered(
 
 
 def listed(
-    keys: Sequence[JobKey], snapshot: Snapshot, *, ascii_only: bool = False
+    keys: Sequence[JobKey],
+    snapshot: Snapshot,
+    history: History,
+    *,
+    ascii_only: bool = False,
 ) -> list[dict[str, Any]]:
     """Return a row per job, with what history and the audit log say of it."""
     settings, now = snapshot.settings, snapshot.now
-    history = History(settings.state, settings.zone)
     latest = history.latest()
     return rows(
         keys,

@@ -114,7 +114,10 @@ class Reader:
             # What is older is no graph of the last 24 hours; nor is one of the future.
             if graph and abs(graph.at - self.now.timestamp()) < DAY_S / 4:
                 found[key] = (graph.series,)
-        return replace(bare, series=found, incidents=self._last_incidents)
+        those = self._last_incidents
+        # What has been read by now may have been damaged.
+        troubles = tuple(self.history.troubles(self.now))
+        return replace(bare, series=found, incidents=those, history=troubles)
 
     @cached_property
     def _last_incidents(self) -> tuple[Incident, ...]:
@@ -134,7 +137,7 @@ class Reader:
         bare = self.bare
         bad = bad_records(bare.records, bare.catalog)
         keys = glance.ordered(bad, bare.catalog, MAX_DOWN)
-        return glance.listed(keys, bare)
+        return glance.listed(keys, bare, self.history)
 
     @cached_property
     def state_bytes(self) -> int:

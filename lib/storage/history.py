@@ -18,7 +18,7 @@ import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta, tzinfo
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,12 +30,14 @@ from lib.storage.historybars import Bars, bars_in, days_in, which_days
 from lib.storage.historyblocks import (
     CHANGES_KIND,
     Block,
+    Losses,
     RunLog,
     bars_block,
     block,
     blocks,
     naming,
     payload_of,
+    refuse_newer,
 )
 from lib.storage.historyfiles import (
     BARS,
@@ -128,6 +130,7 @@ class History:
         #: Where people live: a day is one of theirs, of 23 to 25 hours.
         self.zone = zone
         self._wholes: dict[str, Source] = {}
+        self._losses = Losses()
 
     @cached_property
     def names(self) -> Names:
@@ -230,7 +233,7 @@ class History:
                 days = range(int(begin // _DAY_S), int(end // _DAY_S))
                 better = row_days.intersection(days)
                 is_whole = is_whole and not better
-                source = BucketFile(self.folder / name, better)
+                source = BucketFile(self.folder / name, better, self._losses)
                 source = self.names.joined_checks(source)
             else:
                 source = self._source(name, since, until)
@@ -371,7 +374,7 @@ class History:
         keys = set().union(*(one.keys() for one in self._sources(since, until)))
         for name, (begin, end) in reaches(listed(self.folder)).items():
             if begin < until and since < end:
-                file = ColumnFile(self.folder / name)
+                file = ColumnFile(self.folder / name, losses=self._losses)
                 keys |= self.names.owners(file.keys())
         return set(map(JobKey.parse, keys))
 
@@ -428,9 +431,11 @@ class History:
             content = content_of(self.folder / name)
             if name.endswith(PACKED):
                 try:
-                    content = _unpacked_changes(content, since, until)
+                    with naming(self.folder / name):
+                        content = _unpacked_changes(content, since, until)
                 except NewerState as error:
-                    logger.warning("%s is not read on: %s", name, error)
+                    self._losses.unread(self.folder / name, error)
+                    logger.warning("it is not read on: %s", error)
                     continue
             yield from content.split(b"\n")
 
@@ -449,7 +454,10 @@ class History:
         return min((span_of(name)[0] for name in names), default=None)
 
     def troubles(self, now: datetime) -> list[str]:
-        """Return what is missing of it, since when, and what to do; empty: nothing."""
+        """Return what is missing of it, since when, and what to do; empty: nothing.
+
+        Of what is damaged that is what was met by whatever was read of it so far.
+        """
         try:
             os.scandir(self.folder).close()
         except FileNotFoundError:
@@ -465,7 +473,18 @@ class History:
             lost_at = utc(summary.changes_lost_at)
             since = table_time(lost_at, self.zone, now)
             found.append(f"since {since} {lost_changes(self.folder)}")
-        return found
+        self._note_newer()
+        return [*found, *self._losses.texts()]
+
+    def _note_newer(self) -> None:
+        """Note which files of hours, days and months a newer Checker wrote."""
+        names = listed(self.folder)
+        for name in (*row_files(names), *bucket_files(names)):
+            path = self.folder / name
+            try:
+                refuse_newer(path)
+            except NewerState as error:
+                self._losses.unread(path, error)
 
     def lost_days(self) -> list[str]:
         """Return the days that are over and have results, and no time in bars.log.
@@ -606,7 +625,10 @@ class History:
         from lib.storage.historybuckets import unpacked_buckets
         from lib.storage.historycolumns import ColumnFile
 
-        file, step = ColumnFile(self.folder / name), STEPS[name[name.index(".") :]]
+        file, step = (
+            ColumnFile(self.folder / name, losses=self._losses),
+            STEPS[name[name.index(".") :]],
+        )
         for part in self.names.parts(key):
             there = file.block(part.key)
             if there is not None:
@@ -617,14 +639,18 @@ class History:
     def _source(self, name: str, since: float, until: float) -> Source:
         path = self.folder / name
         if name.endswith(LOG):
+            note = partial(self._losses.damaged, path, "results of a run are")
             try:
-                return self.names.joined(RunLog(content_of(path), 0, since, until))
+                with naming(path):
+                    log = RunLog(content_of(path), 0, since, until, note)
             except NewerState as error:
-                logger.warning("the history is not read: %s: %s", path, error)
+                self._losses.unread(path, error)
+                logger.warning("the history is not read: %s", error)
                 return RunLog(b"")
+            return self.names.joined(log)
         from lib.storage.historycolumns import ColumnFile
 
-        return self.names.joined(ColumnFile(path))
+        return self.names.joined(ColumnFile(path, losses=self._losses))
 
 
 def _written_at(path: Path) -> float:

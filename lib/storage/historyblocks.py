@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from lib.core.text import some_of
 from lib.storage.historyrows import (
     CODES,
     STATUSES,
@@ -32,7 +33,7 @@ from lib.storage.historyrows import (
     in_order,
     rounded,
 )
-from lib.system.errors import NewerState
+from lib.system.errors import NewerState, trouble
 
 T = TypeVar("T")
 
@@ -81,15 +82,49 @@ def naming(path: Path) -> Iterator[None]:
         raise NewerState(f"{path}: {error}") from error
 
 
+class Losses:
+    """What of the history could not be read, by file."""
+
+    def __init__(self) -> None:
+        self._unread: dict[Path, str] = {}
+        #: What is missing of each file: results of jobs, or of a run.
+        self._damaged: dict[Path, dict[str, None]] = {}
+
+    def unread(self, path: Path, error: OSError | NewerState) -> None:
+        """Note that a file is not read at all; NewerState names it."""
+        if isinstance(error, NewerState):
+            self._unread[path] = str(error)
+        else:
+            self._unread[path] = str(trouble(path, "read it", error))
+
+    def damaged(self, path: Path, what: str) -> None:
+        """Note what is missing of a file."""
+        self._damaged.setdefault(path, {})[what] = None
+
+    def texts(self) -> list[str]:
+        """Return what is missing, where, and what to do, a text for each file."""
+        damaged = [
+            f"{path} is damaged: {some_of(list(what), 3)} missing; put it back from a "
+            "backup"
+            for path, what in self._damaged.items()
+        ]
+        return [*self._unread.values(), *damaged]
+
+
 def blocks(
-    content: bytes, start: int = 0, wants: Callable[[Block], bool] | None = None
+    content: bytes,
+    start: int = 0,
+    wants: Callable[[Block], bool] | None = None,
+    passed_over: Callable[[], None] = lambda: None,
 ) -> Iterator[Block]:
     """Yield the blocks that are whole; pass over what is damaged.
 
-    ``wants``: the others are passed over without being read.  Raise NewerState at one
-    that was written by a newer Checker.
+    ``wants``: the others are passed over without being read.  ``passed_over`` is called
+    where something damaged lies before a block; at the end, a run may just be writing.
+    Raise NewerState at one that was written by a newer Checker.
     """
     at, end, view = start, len(content), memoryview(content)
+    is_damaged = False
     while at + HEADER_BYTES <= end:
         magic, version, kind, rows, length, at_ms, names_at, total = (
             _HEADER.unpack_from(content, at)
@@ -107,14 +142,19 @@ def blocks(
             one = Block(kind, rows, first, length, at_ms, names_at)
             is_wanted = wants is None or wants(one)
             if is_wanted and zlib.crc32(view[first:last]) == total:
+                if is_damaged:
+                    passed_over()
+                is_damaged, at = False, last
                 yield one
-                at = last
                 continue
             # Of a block that was cut off the next one lies within.
             if not is_wanted and (last == end or content[last : last + 4] == _MAGIC):
-                at = last
+                if is_damaged:
+                    passed_over()
+                is_damaged, at = False, last
                 continue
         # A write that was cut off: the next block begins somewhere behind it.
+        is_damaged = True
         at = content.find(_MAGIC, at + 1)
         if at < 0:
             return
@@ -278,6 +318,16 @@ def bars_block(day: str, bars: dict[str, list[float]]) -> bytes:
     return block(BARS_KIND, len(bars), 0, date.fromisoformat(day).toordinal(), payload)
 
 
+def refuse_newer(path: Path) -> None:
+    """Raise NewerState, which names the file, if it begins as those of a newer one."""
+    try:
+        with path.open("rb", buffering=0) as file, naming(path):
+            next(blocks(file.read(HEADER_BYTES)), None)
+    except OSError:
+        # Whoever reads it says so.
+        return
+
+
 def _places_in(content: bytes, at: int) -> dict[str, int]:
     """Return the place of each job, by the block of names at a place of a file."""
     try:
@@ -303,13 +353,15 @@ class RunLog:
         start: int = 0,
         since: float = 0.0,
         until: float = float("inf"),
+        passed_over: Callable[[], None] = lambda: None,
     ) -> None:
         def wants(one: Block) -> bool:
             return one.kind == RUN and since <= one.at_ms / 1000 < until
 
         self._content = content
         self._runs = [
-            (one, RunBlock(content, one)) for one in blocks(content, start, wants)
+            (one, RunBlock(content, one))
+            for one in blocks(content, start, wants, passed_over)
         ]
         self._places = {
             at: _places_in(content, at)

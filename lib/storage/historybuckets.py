@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from lib.storage.historyblocks import JOB, Block, block
+from lib.storage.historyblocks import JOB, Block, Losses, block
 from lib.storage.historycolumns import (
     NO_TRACE,
     ColumnFile,
@@ -266,8 +266,8 @@ class BucketFile:
     ``but``: days, counted from 1970, that are left out.
     """
 
-    def __init__(self, path: Path, but: Collection[int] = ()) -> None:
-        self._file = ColumnFile(path)
+    def __init__(self, path: Path, but: Collection[int], losses: Losses) -> None:
+        self._file = ColumnFile(path, losses=losses)
         self._step_s = STEPS[path.name[path.name.index(".") :]]
         self._but = but
 

@@ -30,9 +30,11 @@ from lib.storage.historyblocks import (
     INDEX,
     JOB,
     Block,
+    Losses,
     block,
     blocks,
     little,
+    naming,
     payload_of,
 )
 from lib.storage.historyfiles import UNFINISHED
@@ -485,15 +487,22 @@ NO_TRACE = Trace((), (), (), ())
 class ColumnFile:
     """A file of columns, of which a job is read by itself.
 
-    What cannot be read is said in one line, and has no job.  ``is_strict``: it raises
-    OSError or NewerState.
+    What cannot be read is said in one line, and has no job; ``losses`` gets it.
+    ``is_strict``: it raises OSError or NewerState.
     """
 
-    def __init__(self, path: Path, *, is_strict: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, is_strict: bool = False, losses: Losses | None = None
+    ) -> None:
         self._path, self._is_strict = path, is_strict
+        self._losses = losses or Losses()
         self._index = Index(0, [], [], Head([], []))
         try:
-            self._index = _index_of(path) or _scanned(path)
+            with naming(path):
+                index = _index_of(path)
+                if index is None:
+                    self._losses.damaged(path, "its end, and results of jobs, may be")
+                self._index = index or _scanned(path)
         except (OSError, NewerState) as error:
             self._fail(error)
 
@@ -501,9 +510,11 @@ class ColumnFile:
         if self._is_strict:
             raise error
         # A file that is missing has become part of another one.
-        if not isinstance(error, FileNotFoundError):
-            why = error.strerror if isinstance(error, OSError) else error
-            logger.warning("%s is not read: %s", self._path, why or error)
+        if isinstance(error, FileNotFoundError):
+            return
+        self._losses.unread(self._path, error)
+        why = error.strerror if isinstance(error, OSError) else error
+        logger.warning("%s is not read: %s", self._path, why or error)
 
     def keys(self) -> set[str]:
         """Return the jobs that it has."""
@@ -586,11 +597,15 @@ class ColumnFile:
                 content = os.pread(descriptor, lengths[place], self._starts[place])
             finally:
                 os.close(descriptor)
-            found = next(blocks(content), None)
+            with naming(self._path):
+                found = next(blocks(content), None)
         except (OSError, NewerState) as error:
             self._fail(error)
             return None
-        return (found, payload_of(content, found)) if found is not None else None
+        if found is None:
+            self._losses.damaged(self._path, f"what it has of {key} is")
+            return None
+        return found, payload_of(content, found)
 
 
 def _scanned(path: Path) -> Index:

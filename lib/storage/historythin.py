@@ -14,13 +14,14 @@ import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import tzinfo
+from functools import partial
 from pathlib import Path
 
 from lib.core.settings import HistoryAges
 from lib.storage import historycolumns
 from lib.storage.history import History, packed_changes
 from lib.storage.historybars import recount
-from lib.storage.historyblocks import RunLog
+from lib.storage.historyblocks import Losses, RunLog
 from lib.storage.historybuckets import (
     Bucket,
     buckets_of,
@@ -104,6 +105,7 @@ class _Thinning:
     ) -> None:
         self._folder, self._ages, self._is_over = folder, ages, is_over
         self._summary: Summary = read_summary(folder)
+        self._losses = Losses()
 
     def all(self) -> bool:
         """Return whether everything was done in time."""
@@ -116,6 +118,8 @@ class _Thinning:
             except NewerState as error:
                 logger.warning("%s stays as it is: %s", ", ".join(step.made_of), error)
             done.add(step)
+        for text in self._losses.texts():
+            logger.warning("made small without a part: %s", text)
         return True
 
     def _next(self, done: Collection[Step]) -> Step | None:
@@ -193,7 +197,10 @@ class _Thinning:
         # What stood in the days without a file is told by the day after them.
         span = gap_before(target, listed(self._folder))[0], span_of(target)[1]
         files = [
-            (name, ColumnFile(self._folder / name, is_strict=True))
+            (
+                name,
+                ColumnFile(self._folder / name, is_strict=True, losses=self._losses),
+            )
             for name, _size in made_of
         ]
 
@@ -222,8 +229,9 @@ class _Thinning:
     def _source(self, name: str) -> Source:
         path = self._folder / name
         if name.endswith(LOG):
-            return RunLog(path.read_bytes())
-        return ColumnFile(path, is_strict=True)
+            note = partial(self._losses.damaged, path, "results of a run are")
+            return RunLog(path.read_bytes(), passed_over=note)
+        return ColumnFile(path, is_strict=True, losses=self._losses)
 
     def _size(self, name: str) -> int:
         return (self._folder / name).stat().st_size

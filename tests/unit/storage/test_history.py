@@ -964,6 +964,46 @@ def test_what_a_newer_checker_wrote_is_not_thinned(two_days, caplog):
         assert rows_of(two_days, "2026-11-25").exists()
         assert len(everything(two_days)) == 2
     assert all("newer Checker" in line for line in caplog.messages)
+    now = datetime.fromtimestamp(NOON + 86_400 * 4, UTC)
+    (said,) = History(two_days, UTC).troubles(now)
+    assert said.startswith(f"{path}: it was written by a newer Checker (format 2")
+
+
+@pytest.mark.fault("C14", "a flipped bit in what is read of the history is said")
+@pytest.mark.parametrize("name", ["2026-11-22T12.log", "2026-11-22.rows"])
+@pytest.mark.parametrize("how", ["flipped", "cut"])
+def test_what_was_damaged_of_what_was_read_is_said(two_days, caplog, name, how):
+    path = two_days / "history" / name
+    if name.endswith(".rows"):
+        historythin.thin(two_days, zone=UTC)
+    history, now = History(two_days, UTC), datetime.fromtimestamp(NOON + 86_400, UTC)
+    history.rows(KEY, 0, NOON + 1e9)
+    assert history.troubles(now) == []
+    content = bytearray(path.read_bytes())
+    if how == "flipped":
+        # The names, or what all jobs share, are before it.
+        content[list(blocks(bytes(content)))[1].start + 9] ^= 1
+    path.write_bytes(content if how == "flipped" else content[: len(content) // 3])
+    history = History(two_days, UTC)
+    assert history.troubles(now) == []
+    history.rows(KEY, 0, NOON + 1e9)
+    if how == "cut" and name.endswith(".log"):
+        # A run may just be writing.
+        assert history.troubles(now) == []
+        return
+    (said,) = history.troubles(now)
+    what = {
+        "2026-11-22T12.log": "results of a run are",
+        "2026-11-22.rows": f"what it has of {KEY} is",
+    }[name]
+    if how == "cut":
+        what = "its end, and results of jobs, may be"
+    assert said == f"{path} is damaged: {what} missing; put it back from a backup"
+    if how == "flipped":
+        for day in range(2, 5):
+            record(two_days, NOON + 86_400 * day)
+        thin(two_days)
+        assert f"made small without a part: {said}" in caplog.messages
 
 
 def in_format_2(content):
