@@ -182,6 +182,8 @@ def _console(out: TextIO) -> Console:
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 #: Around and between columns.
 _AROUND, _BETWEEN = 2, 3
+#: The part of the width that the first column takes at most, if no word is longer.
+_NAME_SHARE = 0.4
 #: What is below a row begins here.
 _INDENT = 6
 
@@ -202,6 +204,11 @@ def _show_table(
     console = _console(out)
     sentence = next((name for name in _SENTENCES if name in columns), columns[-1])
     widths = _widths(columns, rows, names)
+    if len(columns) > 1:
+        # One long name is not to take the other columns from all.
+        share = round(console.width * _NAME_SHARE)
+        most = max(share, _longest_word(columns[0], rows))
+        widths[columns[0]] = min(widths[columns[0]], most)
     room = (
         console.width
         - _AROUND
@@ -236,14 +243,22 @@ def _taken(widths: Iterable[int]) -> int:
     return sum(width + _BETWEEN for width in widths) - _BETWEEN
 
 
-def _needed(column: str, rows: Iterable[Mapping[str, str]]) -> int:
+def _needed(column: str, rows: Sequence[Mapping[str, str]]) -> int:
     """Return the least width of a column that wraps: some words, or its longest."""
     from rich.cells import cell_len
 
-    cells = [cut(row[column], _LONGEST_CELL) for row in rows]
-    words = [cell_len(word) for cell in cells for word in cell.split()]
-    longest = max(map(cell_len, cells), default=0)
-    return min(longest, max(_SENTENCE_WIDTH, *words, 0))
+    longest = max(
+        (cell_len(cut(row[column], _LONGEST_CELL)) for row in rows), default=0
+    )
+    return min(longest, max(_SENTENCE_WIDTH, _longest_word(column, rows)))
+
+
+def _longest_word(column: str, rows: Iterable[Mapping[str, str]]) -> int:
+    """Return the width of the longest word of a column."""
+    from rich.cells import cell_len
+
+    cells = (cut(row[column], _LONGEST_CELL) for row in rows)
+    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
 
 
 def _fitting(
@@ -292,12 +307,14 @@ def _table(
         title_justify="left",
         title_style="bold",
     )
+    first, *_others = widths
     for name in widths:
         table.add_column(
             names[name],
             justify="right" if name == "seconds" else "left",
             overflow="fold",
-            no_wrap=name != sentence,
+            no_wrap=name not in (first, sentence),
+            max_width=widths[name] if name == first != sentence else None,
         )
     for row in rows:
         table.add_row(*(_text(name, row[name]) for name in widths))

@@ -99,6 +99,22 @@ def on_terminal(
     return reader.communicate(timeout=10)[0].decode().replace("\r\n", "\n")
 
 
+@pytest.mark.parametrize("wide", [80, 200])
+def test_a_long_name_takes_no_column_from_the_others(wide: int) -> None:
+    row = {"job": "http shop", "status": "ok", "since": "12:00", "last 24 h": "·" * 24}
+    long = {**row, "job": "command " + "of a long name " * 6}
+    shown = plain(on_terminal(list(row), [row, long], wide=wide))
+    heading = next(line for line in shown.splitlines() if "job" in line)
+    assert "since" in heading
+    assert all(len(line.rstrip()) <= wide for line in shown.splitlines())
+
+
+def test_a_path_is_not_broken_where_a_long_name_would_be() -> None:
+    path = "/etc/checker/conf.d/web-servers-of-the-shop.cfg:12"
+    row = {"where": path, "problem": "error", "text": "it is wrong"}
+    assert path in plain(on_terminal(list(row), [row]))
+
+
 @pytest.mark.parametrize("wide", [30, 80])
 def test_a_terminal_without_lines_gets_ascii(wide: int) -> None:
     rows = [{"job": "http shop", "status": "failing", "reason": "it answers " * 4}]
