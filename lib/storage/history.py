@@ -469,6 +469,12 @@ class History:
             return [why]
         summary = self._summary()
         found = self.lost_time()
+        if summary.today_since:
+            since = table_time(utc(summary.today_since), self.zone, now)
+            found.append(
+                f"{self.folder / NOW} was lost: the time of today before {since} "
+                "counts as unknown until the day is over, and is counted anew then"
+            )
         if summary.changes_lost_at:
             lost_at = utc(summary.changes_lost_at)
             since = table_time(lost_at, self.zone, now)

@@ -99,6 +99,8 @@ def _record(
     log = utc_hour(at) + LOG
     path = folder / log
     catch_up(folder, counted)
+    if not summary.log and row_files(listed(folder)):
+        summary.today_since = at
     _note_lost_changes(folder, summary, at)
     if summary.log != log:
         _keep_before(folder, summary)
@@ -233,6 +235,8 @@ def catch_up(folder: Path, counted: Counted) -> None:
         if is_new:
             start, summary.log = max(0, size - MAX_READ_AGAIN), name
         for one, rows in _log(folder / name, start).runs():
+            if is_new and not summary.jobs and (start or len(row_files(names)) > 1):
+                summary.today_since = one.at_ms / 1000
             counted.begin(one.at_ms / 1000)
             for key, row in rows:
                 counted.take(key, row.at, row, row.policy)

@@ -114,6 +114,8 @@ class Summary(msgspec.Struct):
     ends: dict[str, int] = {}
     #: The day that times are counted for, where people live, as 2026-11-29.
     today: str = ""
+    #: From when on that is counted where now.bin was lost; 0: from its beginning.
+    today_since: float = 0.0
     jobs: dict[str, Latest] = {}
     policies: list[str] = []
     #: How long changes.log is, and when a run found that it had become shorter.
@@ -215,8 +217,10 @@ class Counted:
             if any(one.times):
                 bars[key] = list(one.times)
             one.times = [0.0] * len(TIMES)
-        if bars:
+        # A day of which a part is missing is counted anew from its results.
+        if bars and not summary.today_since:
             self.bars.append((summary.today, bars))
+        summary.today_since = 0.0
         self._forget(midnight)
         following = date.fromisoformat(summary.today) + timedelta(days=1)
         # After a year without a run there is nothing to count of its days.

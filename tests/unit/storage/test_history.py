@@ -755,8 +755,30 @@ def test_changes_that_are_lost_with_the_summary_are_missed_too(tmp_path):
     for name in ("changes.log", "now.bin", "before.bin"):
         (tmp_path / "history" / name).unlink()
     record(tmp_path, NOON + 86_400 * 2 + 60)
-    (line,) = History(tmp_path, UTC).troubles(datetime.fromtimestamp(NOON, UTC))
+    *_more, line = History(tmp_path, UTC).troubles(datetime.fromtimestamp(NOON, UTC))
     assert line.startswith("since 2026-11-24 12:01 ")
+
+
+@pytest.mark.fault("C14", "both summaries of the results are lost")
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_the_time_of_a_day_that_was_lost_with_the_summary_is_counted_anew(
+    tmp_path, is_folded
+):
+    for hour in range(4):
+        record(tmp_path, NOON + 3600 * hour)
+    now, history = datetime.fromtimestamp(NOON, UTC), History(tmp_path, UTC)
+    assert historythin.thin(tmp_path, zone=UTC) and history.troubles(now) == []
+    for name in ("now.bin", "before.bin"):
+        (tmp_path / "history" / name).unlink()
+    if is_folded:
+        log_of(tmp_path, "2026-11-22T15").unlink()
+    record(tmp_path, NOON + 3600 * 5)
+    (said,) = history.troubles(now)
+    since = "2026-11-22 17:00" if is_folded else "2026-11-22 15:00"
+    assert f"now.bin was lost: the time of today before {since} counts as " in said
+    record(tmp_path, NOON + 86_400)
+    assert historythin.thin(tmp_path, zone=UTC) and history.troubles(now) == []
+    assert history.days()[KEY]["2026-11-22"].ok == 150 * (4 if is_folded else 5)
 
 
 @pytest.mark.fault("C14", "the time of days is damaged or gone")
