@@ -45,6 +45,10 @@ _SHARED = ("last_run", "next_check", "every", "notify", "contact")
 #: Longer cells are cut on a terminal, but not in a pipe.
 _LONGEST_CELL = 500
 _LONGEST_ALIGNED = 60
+#: Names are wrapped at this share of a terminal's width, and at no more than so many
+#: columns, before other columns are left out.
+_NAMES = ("job", "section")
+_NAME_SHARE, _LONGEST_NAME = 0.4, 40
 
 _AS_NAMED: Mapping[str, str] = MappingProxyType({})
 
@@ -182,8 +186,6 @@ def _console(out: TextIO) -> Console:
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 #: Around and between columns.
 _AROUND, _BETWEEN = 2, 3
-#: The part of the width that the first column takes at most, if no word is longer.
-_NAME_SHARE = 0.4
 #: What is below a row begins here.
 _INDENT = 6
 
@@ -195,7 +197,7 @@ def _show_table(
     out: TextIO,
     title: str,
 ) -> None:
-    """Print a table; no word is broken that fits in a line.
+    """Print a table; no word is broken that fits in a line, but in long names.
 
     Where the sentence has no room beside the other columns it is below each row, with
     the columns that do not fit.  What all rows have alike in such a column is below the
@@ -203,18 +205,11 @@ def _show_table(
     """
     console = _console(out)
     sentence = next((name for name in _SENTENCES if name in columns), columns[-1])
+    needed = _needed(sentence, rows)
     widths = _widths(columns, rows, names)
-    if len(columns) > 1:
-        # One long name is not to take the other columns from all.
-        share = round(console.width * _NAME_SHARE)
-        most = max(share, _longest_word(columns[0], rows))
-        widths[columns[0]] = min(widths[columns[0]], most)
-    room = (
-        console.width
-        - _AROUND
-        - _taken(width for name, width in widths.items() if name != sentence)
-    )
-    if len(columns) == 1 or room - _BETWEEN >= _needed(sentence, rows):
+    if len(columns) > 1 and _beside(widths, sentence, console.width) < needed:
+        widths = _with_names_wrapped(widths, console.width)
+    if len(columns) == 1 or _beside(widths, sentence, console.width) >= needed:
         table = _table(console, widths, rows, names, sentence, title)
         console.print(table)
         return
@@ -238,27 +233,33 @@ def _widths(
     }
 
 
+def _beside(widths: Mapping[str, int], sentence: str, room: int) -> int:
+    """Return how much the others leave to the sentence."""
+    others = [width for name, width in widths.items() if name != sentence]
+    return room - _AROUND - _taken(others) - _BETWEEN
+
+
+def _with_names_wrapped(widths: Mapping[str, int], room: int) -> dict[str, int]:
+    most = min(_LONGEST_NAME, int(room * _NAME_SHARE))
+    return {
+        name: min(width, most) if name in _NAMES else width
+        for name, width in widths.items()
+    }
+
+
 def _taken(widths: Iterable[int]) -> int:
     """Return how much columns of these widths take, with what is between them."""
     return sum(width + _BETWEEN for width in widths) - _BETWEEN
 
 
-def _needed(column: str, rows: Sequence[Mapping[str, str]]) -> int:
+def _needed(column: str, rows: Iterable[Mapping[str, str]]) -> int:
     """Return the least width of a column that wraps: some words, or its longest."""
     from rich.cells import cell_len
 
-    longest = max(
-        (cell_len(cut(row[column], _LONGEST_CELL)) for row in rows), default=0
-    )
-    return min(longest, max(_SENTENCE_WIDTH, _longest_word(column, rows)))
-
-
-def _longest_word(column: str, rows: Iterable[Mapping[str, str]]) -> int:
-    """Return the width of the longest word of a column."""
-    from rich.cells import cell_len
-
-    cells = (cut(row[column], _LONGEST_CELL) for row in rows)
-    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
+    cells = [cut(row[column], _LONGEST_CELL) for row in rows]
+    words = [cell_len(word) for cell in cells for word in cell.split()]
+    longest = max(map(cell_len, cells), default=0)
+    return min(longest, max(_SENTENCE_WIDTH, *words, 0))
 
 
 def _fitting(
@@ -307,14 +308,14 @@ def _table(
         title_justify="left",
         title_style="bold",
     )
-    first, *_others = widths
-    for name in widths:
+    for name, width in widths.items():
+        is_name = name in _NAMES and name != sentence
         table.add_column(
             names[name],
             justify="right" if name == "seconds" else "left",
             overflow="fold",
-            no_wrap=name not in (first, sentence),
-            max_width=widths[name] if name == first != sentence else None,
+            no_wrap=not (is_name or name == sentence),
+            width=width if is_name else None,
         )
     for row in rows:
         table.add_row(*(_text(name, row[name]) for name in widths))

@@ -99,16 +99,6 @@ def on_terminal(
     return reader.communicate(timeout=10)[0].decode().replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("wide", [80, 200])
-def test_a_long_name_takes_no_column_from_the_others(wide: int) -> None:
-    row = {"job": "http shop", "status": "ok", "since": "12:00", "last 24 h": "·" * 24}
-    long = {**row, "job": "command " + "of a long name " * 6}
-    shown = plain(on_terminal(list(row), [row, long], wide=wide))
-    heading = next(line for line in shown.splitlines() if "job" in line)
-    assert "since" in heading
-    assert all(len(line.rstrip()) <= wide for line in shown.splitlines())
-
-
 def test_a_path_is_not_broken_where_a_long_name_would_be() -> None:
     path = "/etc/checker/conf.d/web-servers-of-the-shop.cfg:12"
     row = {"where": path, "problem": "error", "text": "it is wrong"}
@@ -376,6 +366,25 @@ def test_a_table_fits_its_terminal_and_says_everything(wide):
     # Words side by side in two columns are lines apart in one.
     for word in ("Title", "failing", "consecutive", "change", "minute", "ok", "first@"):
         assert any(word in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "wide"),
+    [("x" * 90, 80), ("long name " * 9, 80), ("数据" * 20, 90), ("x" * 90, 140)],
+)
+def test_one_long_name_takes_no_column_from_the_others(name, wide):
+    columns = ("job", "status", "uptime", "outages", "longest", "reason")
+    short = ("failing", "99.98%", "20", "3 h 26 min", "no answer")
+    rows = [dict(zip(columns, (one, *short), strict=True)) for one in (name, "web")]
+    lines = plain(on_terminal(columns, rows, wide=wide)).splitlines()
+    assert max(map(cell_len, lines)) <= wide
+    heading = next(line.split() for line in lines if "status" in line)
+    assert heading[:5] == list(columns[:5])
+    assert any(line.split()[:3] == ["web", "failing", "99.98%"] for line in lines)
+    # What is wrapped is whole.
+    shown = "".join(re.sub(r"failing.*|[^x数据a-z]", "", line) for line in lines)
+    assert name.replace(" ", "") in shown
+    assert piped(columns, rows)[1].startswith(name.strip())
 
 
 def test_what_has_no_place_on_a_narrow_terminal_is_said_once_if_all_are_alike():
