@@ -11,6 +11,8 @@
     // What is not OK, and the incidents, are those of the rows that are shown.
     const links = rows.map((row) => row.querySelector("a").href);
     const others = all("[aria-labelledby=trouble] li, .incidents > li");
+    const sections = all("[aria-labelledby=trouble], [aria-labelledby=incidents]")
+      .filter((one) => one.querySelector("li"));
     const open = groups.map((group) => group.open);
     const filter = () => {
       const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -23,6 +25,9 @@
       others.forEach((one) => {
         const link = one.querySelector("h3 a, p a");
         one.hidden = words.length > 0 && !(link && shown.has(link.href));
+      });
+      sections.forEach((one) => {
+        one.hidden = !one.querySelector(".cards > li:not([hidden]), .incidents > li:not([hidden])");
       });
       groups.forEach((group, place) => {
         const some = group.querySelector("tbody tr:not([hidden])");

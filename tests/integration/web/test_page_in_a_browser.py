@@ -254,6 +254,17 @@ def test_a_search_shows_what_is_not_ok_and_incidents_of_what_it_finds(driver, pa
         one.run("document.getElementById('q').value = ''")
         one.type("x", "\ue003")
         assert (one.run(cards), one.run(incidents)) == (all_cards, all_incidents)
+        # Nothing is under a heading of its own.
+        headings = (
+            "return [...document.querySelectorAll('h2')]"
+            ".filter(one => one.checkVisibility()).map(one => one.id)"
+        )
+        before = one.run(headings)
+        one.type(*"nowhere")
+        assert one.run(headings) == ["announcements", "jobs", "self"]
+        one.run("document.getElementById('q').value = ''")
+        one.type("x", "\ue003")
+        assert one.run(headings) == before
         # The name of a group is a tag of its jobs.
         one.type(*"group-0")
         assert one.run("return document.getElementById('found').textContent") != (
