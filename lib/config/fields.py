@@ -508,11 +508,15 @@ def many(value: str) -> tuple[str, ...]:
 def host_names(value: str) -> tuple[str, ...]:
     """Return the host names of a list with commas, each without scheme and path."""
     names = many(value)
-    if any(re.search(r"[\s/@*?]", name) for name in names):
+    if not all(re.fullmatch(_NAME_IN_REQUEST, name) for name in names):
         raise ValueError(
-            "expected whole names such as status.example.com, without http:// and *"
+            "expected whole names such as status.example.com, without http:// and *; "
+            "an IPv6 address in brackets"
         )
     return names
+
+
+_NAME_IN_REQUEST = r"(\[[0-9A-Fa-f:.]+\]|[^][\s:/@*?]+)(:[0-9]+)?"
 
 
 def command(value: str) -> tuple[str, ...]:
