@@ -35,6 +35,7 @@ from lib.storage.historyfiles import (
     ROWS,
     is_anything_due,
 )
+from lib.storage.historynow import midnight
 from lib.storage.historyrows import STATUSES, TIMES
 
 DAY_S = 86_400
@@ -157,14 +158,14 @@ def _bars(state: Path, jobs: int) -> tuple[float, int]:
     folder, chance = state / FOLDER, random.Random(2)
     folder.mkdir(parents=True)
     content = b""
-    for day in range(90):
-        bars = {}
+    for number in range(90):
+        day, bars = date(2026, 8, 1) + timedelta(days=number), {}
         for job in range(jobs):
             failing = round(chance.expovariate(0.01), 3)
             times = [0.0] * len(TIMES)
             times[0], times[2] = DAY_S - failing, failing
             bars[f"HTTPServerChecker/http www{job}.example.com"] = times
-        content += bars_block(str(date(2026, 8, 1) + timedelta(days=day)), bars)
+        content += bars_block(str(day), bars, midnight(day, UTC))
     (folder / BARS).write_bytes(content)
     until = datetime(2026, 10, 29, 12, tzinfo=UTC).timestamp()
     history = History(state, UTC)

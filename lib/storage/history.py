@@ -26,7 +26,7 @@ import msgspec
 
 from lib.core.jobs import JobKey
 from lib.core.text import table_time, utc
-from lib.storage.historybars import Bars, bars_in, days_in, which_days
+from lib.storage.historybars import Bars, bars_in, days_in, ordinal_of, which_days
 from lib.storage.historyblocks import (
     CHANGES_KIND,
     Block,
@@ -495,7 +495,8 @@ class History:
     def lost_days(self) -> list[str]:
         """Return the days that are over and have results, and no time in bars.log.
 
-        The oldest is first.  Raise NewerState.
+        Or one by the midnights of another time zone.  The oldest is first.  Raise
+        NewerState.
         """
         summary = self._summary()
         if not row_files([summary.log]):
@@ -507,8 +508,12 @@ class History:
         return [
             day
             for day in self._days_with_files()
-            if day < today and date.fromisoformat(day).toordinal() not in known
+            if day < today and known.get(ordinal_of(day)) != self._begins(day)
         ]
+
+    def _begins(self, day: str) -> float:
+        """Return when a day begins where people live."""
+        return midnight(date.fromisoformat(day), self.zone)
 
     def _days_with_files(self) -> list[str]:
         """Return the days where people live of which there may be results."""
@@ -535,17 +540,26 @@ class History:
         """Return in words of which days bars.log has lost the time, if of any."""
         path = self.folder / BARS
         try:
-            lost = self.lost_days()
+            lost, known = self.lost_days(), days_in(content_of(path))
         except NewerState as error:
             return [f"{path}: {error}"]
-        if not lost:
-            return []
-        return [
-            f"{path} is damaged: the time of {which_days(lost)} counts as unknown in "
-            "uptimes, bars and the lengths of outages until runs have counted it anew; "
-            "days of which no results are kept stay unknown unless you put it back "
-            "from a backup"
-        ]
+        moved = [day for day in lost if ordinal_of(day) in known]
+        gone = [day for day in lost if day not in moved]
+        found = []
+        if gone:
+            found.append(
+                f"{path} is damaged: the time of {which_days(gone)} counts as unknown "
+                "in uptimes, bars and the lengths of outages until runs have counted "
+                "it anew; days of which no results are kept stay unknown unless you "
+                "put it back from a backup"
+            )
+        if moved:
+            found.append(
+                f"{path}: the time of {which_days(moved)} was counted by another time "
+                "zone; uptimes, bars and the lengths of outages are only near the "
+                "truth until runs have counted it anew"
+            )
+        return found
 
     def not_written(self, now: datetime) -> str:
         """Return since when no run adds to it, why, and what to do; empty: runs do."""

@@ -312,10 +312,14 @@ def names_block(names: list[str], at_ms: int) -> bytes:
     return block(NAMES, len(names), at_ms, 0, payload)
 
 
-def bars_block(day: str, bars: dict[str, list[float]]) -> bytes:
-    """Return a block of how long each job was what on a day."""
+def bars_block(day: str, bars: dict[str, list[float]], begin: float) -> bytes:
+    """Return a block of how long each job was what on a day.
+
+    ``begin``: when the day began, which depends on where people live.
+    """
     payload = zlib.compress(msgspec.json.encode((day, bars)))
-    return block(BARS_KIND, len(bars), 0, date.fromisoformat(day).toordinal(), payload)
+    number = date.fromisoformat(day).toordinal()
+    return block(BARS_KIND, len(bars), round(begin * 1000), number, payload)
 
 
 def refuse_newer(path: Path) -> None:

@@ -257,7 +257,7 @@ def _save(folder: Path, counted: Counted) -> None:
         _append(folder / CHANGES, lines, sync=True)
         _begin_changes_anew(folder, counted.changes[-1].at)
     if counted.bars:
-        days = [bars_block(day, bars) for day, bars in counted.bars]
+        days = [bars_block(*each) for each in counted.bars]
         _append(folder / BARS, b"".join(days), sync=True)
     counted.summary.changes_bytes = _size_of(folder / CHANGES)
     replace_softly(folder / NOW, _now_block(counted.summary))

@@ -114,7 +114,9 @@ class Summary(msgspec.Struct):
     ends: dict[str, int] = {}
     #: The day that times are counted for, where people live, as 2026-11-29.
     today: str = ""
-    #: From when on that is counted where now.bin was lost; 0: from its beginning.
+    #: When it began, by the time zone of then.
+    today_at: float = 0.0
+    #: From when on it is counted where now.bin was lost; 0: from its beginning.
     today_since: float = 0.0
     jobs: dict[str, Latest] = {}
     policies: list[str] = []
@@ -178,8 +180,8 @@ class Counted:
         self, summary: Summary, zone: tzinfo | None, renames: Sequence[Rename] = ()
     ) -> None:
         self.summary, self._zone, self._renames = summary, zone, renames
-        #: The bars of days that are over, and the changes of status.
-        self.bars: list[tuple[str, dict[str, list[float]]]] = []
+        #: The bars of days that are over, with when each began; changes of status.
+        self.bars: list[tuple[str, dict[str, list[float]], float]] = []
         self.changes: list[Change] = []
 
     def begin(self, at: float) -> None:
@@ -187,7 +189,7 @@ class Counted:
         summary = self.summary
         day = local_day(at, self._zone)
         if not summary.today:
-            summary.today = day
+            self._begin_day(day)
         # A clock that was set back changes no day that is over.
         while summary.today < day:
             self._finish(day)
@@ -210,23 +212,27 @@ class Counted:
 
     def _finish(self, day: str) -> None:
         summary = self.summary
-        midnight = next_midnight(summary.today, self._zone)
+        end = next_midnight(summary.today, self._zone)
         bars = {}
         for key, one in summary.jobs.items():
-            one.count_to(midnight)
+            one.count_to(end)
             if any(one.times):
                 bars[key] = list(one.times)
             one.times = [0.0] * len(TIMES)
         # A day of which a part is missing is counted anew from its results.
         if bars and not summary.today_since:
-            self.bars.append((summary.today, bars))
+            self.bars.append((summary.today, bars, summary.today_at))
         summary.today_since = 0.0
-        self._forget(midnight)
+        self._forget(end)
         following = date.fromisoformat(summary.today) + timedelta(days=1)
         # After a year without a run there is nothing to count of its days.
-        is_quiet = all(one.at + one.holds_s < midnight for one in summary.jobs.values())
+        is_quiet = all(one.at + one.holds_s < end for one in summary.jobs.values())
         far = (date.fromisoformat(day) - following).days > 100
-        summary.today = day if is_quiet and far else following.isoformat()
+        self._begin_day(day if is_quiet and far else following.isoformat())
+
+    def _begin_day(self, day: str) -> None:
+        self.summary.today = day
+        self.summary.today_at = midnight(date.fromisoformat(day), self._zone)
 
     def _forget(self, midnight: float) -> None:
         """Forget jobs that have had no result for long: they are no more."""

@@ -20,7 +20,6 @@ from pathlib import Path
 from lib.core.settings import HistoryAges
 from lib.storage import historycolumns
 from lib.storage.history import History, packed_changes
-from lib.storage.historybars import recount
 from lib.storage.historyblocks import Losses, RunLog
 from lib.storage.historybuckets import (
     Bucket,
@@ -46,6 +45,7 @@ from lib.storage.historyfiles import (
 )
 from lib.storage.historynames import names_in
 from lib.storage.historynow import Summary, read_summary
+from lib.storage.historyrecount import recount
 from lib.system.errors import NewerState, StateError, trouble
 from lib.system.files import open_to_write, replace_files
 

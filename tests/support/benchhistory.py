@@ -62,6 +62,7 @@ def runs(state: Path, jobs: int, minutes: range) -> None:
 def ninety_days(state: Path, jobs: int) -> None:
     """Have bars of 90 days, each with some minutes of failing."""
     from lib.storage.history import BARS, FOLDER, TIMES, bars_block
+    from lib.storage.historynow import midnight
 
     chance, content = Random(2), b""
     for ago in range(90, 0, -1):
@@ -72,7 +73,7 @@ def ninety_days(state: Path, jobs: int) -> None:
             times[TIMES.index("ok")] = DAY_S - failing
             bars[str(key_of(number))] = times
         day = END.date() - timedelta(days=ago)
-        content += bars_block(day.isoformat(), bars)
+        content += bars_block(day.isoformat(), bars, midnight(day, UTC))
     (state / FOLDER / BARS).write_bytes(content)
 
 

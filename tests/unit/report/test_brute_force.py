@@ -222,7 +222,7 @@ class World:
         """Thin in slices of a few jobs each, as many of them as are given."""
         for _ in range(slices):
             ticks = itertools.count(0.0)
-            if historythin.thin(self.folder, AGES, 4.0, ticks.__next__):
+            if historythin.thin(self.folder, AGES, 4.0, ticks.__next__, self.zone):
                 return
 
     def _write_the_rest(self) -> None:

@@ -212,7 +212,7 @@ def test_what_a_month_says_of_a_job(october):
 def test_of_old_results_the_slowest_is_known_to_five_minutes(october):
     """They are thinned, and then gone; the time of each day and the changes stay."""
     ages = HistoryAges(results=DAY_S)
-    while not historythin.thin(october, ages):
+    while not historythin.thin(october, ages, zone=BERLIN):
         pass
     found = report(october)
     (row,) = month.job_rows(found, BERLIN)

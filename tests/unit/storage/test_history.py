@@ -864,6 +864,35 @@ def test_lost_time_of_days_is_counted_anew(tmp_path, caplog, how, zone):
     assert not path.with_name("bars.log.part").exists()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("old", "new"), [(NEW_YORK, BERLIN), (BERLIN, NEW_YORK), (UTC, BERLIN)]
+)
+def test_days_are_counted_anew_when_the_time_zone_is_another(tmp_path, old, new):
+    """Also the day in which it changed."""
+    folders, begin = [tmp_path / "moved", tmp_path / "settled"], NOON - 3600
+    for folder in folders:
+        folder.mkdir()
+    for hour in range(24 * 8):
+        status = Status.FAILING if 30 < hour < 40 else Status.OK
+        zone = old if hour < 24 * 5 else new
+        for folder, there in zip(folders, (zone, new), strict=True):
+            found = result(status, holds_s=3600.0)
+            record(folder, begin + 3600 * hour, found, zone=there)
+    now = datetime.fromtimestamp(begin + 3600 * hour, UTC)
+    moved, settled = (History(folder, new) for folder in folders)
+    (said,) = moved.troubles(now)
+    assert "was counted by another time zone" in said
+    assert settled.troubles(now) == []
+    assert moved.days() != settled.days()
+    thinned(folders[0], new)
+    assert moved.troubles(now) == []
+    after, expected = moved.days()[KEY], settled.days()[KEY]
+    assert after.keys() == expected.keys() and len(after) >= 8
+    for day, share in expected.items():
+        assert after[day][:-1] == pytest.approx(share[:-1], abs=0.002), day
+
+
 def test_a_history_that_cannot_be_read_is_said(tmp_path, caplog):
     now = datetime.fromtimestamp(NOON, UTC)
     assert History(tmp_path, UTC).troubles(now) == []
