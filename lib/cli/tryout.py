@@ -219,12 +219,17 @@ def _pages_not_written(settings: Settings) -> Iterable[Problem]:
 
 
 def _history_troubles(settings: Settings) -> Iterable[Problem]:
-    """Yield what is missing of the history, and why."""
+    """Yield what is missing of the history, and why.
+
+    What is lost is no fault of the settings; that runs cannot write on is to be mended.
+    """
     from lib.storage.history import History
     from lib.system.clock import utc_now
 
-    for why in History(settings.state, settings.zone).troubles(utc_now()):
-        yield Problem(f"history: {why}")
+    history, now = History(settings.state, settings.zone), utc_now()
+    is_written = not history.not_written(now)
+    for why in history.troubles(now):
+        yield Problem(f"history: {why}", warning=is_written)
 
 
 def _unusable_tokens(settings: Settings) -> Iterable[Problem]:

@@ -198,6 +198,14 @@ def test_what_is_missing_of_the_history_is_said_wherever_it_is_shown(tmp_path):
     for words in (("history", "disk gone"), ("report",), ("report", "--csv")):
         assert there.run("-m", *words).err == f"checker: history: {text}\n"
     assert said in (page / "index.html").read_text()
+    # No settings mend it.
+    assert severities(there, said) == ["warning"]
+
+
+def severities(there, said):
+    """Return how grave a problem is by -m validate."""
+    found = there.run("-m", "validate", "--json").json()
+    return [one["severity"] for one in found if said in one["text"]]
 
 
 def test_a_history_that_cannot_be_read_is_said_where_status_is_watched(tmp_path):

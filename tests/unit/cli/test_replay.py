@@ -151,6 +151,7 @@ def test_history_of_a_newer_version_is_said(tmp_path):
         if one["text"].startswith("history: ")
     ]
     assert f": {now}: it was written by a newer Checker" in problem["text"]
+    assert problem["severity"] == "error"
 
 
 def test_a_replay_writes_nothing(instance):
