@@ -265,6 +265,9 @@ class History:
         renamed = {str(one.old) for one in self.names.renames}
         found: dict[str, dict[str, Share]] = {}
         for day, bars in self._bars(first, last):
+            if day == summary.today:
+                # It was over in another time zone.
+                continue
             for key, times in bars.items():
                 if key in renamed:
                     key = self._owner_at_end(key, day)
@@ -472,8 +475,9 @@ class History:
         if summary.today_since:
             since = table_time(utc(summary.today_since), self.zone, now)
             found.append(
-                f"{self.folder / NOW} was lost: the time of today before {since} "
-                "counts as unknown until the day is over, and is counted anew then"
+                f"{self.folder / NOW} was lost, or the time zone was changed: the time "
+                f"of today before {since} counts as unknown until the day is over, and "
+                "is counted anew then"
             )
         if summary.changes_lost_at:
             lost_at = utc(summary.changes_lost_at)
@@ -548,10 +552,10 @@ class History:
         found = []
         if gone:
             found.append(
-                f"{path} is damaged: the time of {which_days(gone)} counts as unknown "
-                "in uptimes, bars and the lengths of outages until runs have counted "
-                "it anew; days of which no results are kept stay unknown unless you "
-                "put it back from a backup"
+                f"{path} is not whole: the time of {which_days(gone)} counts as "
+                "unknown in uptimes, bars and the lengths of outages until runs have "
+                "counted it anew; days of which no results are kept stay unknown "
+                "unless you put it back from a backup"
             )
         if moved:
             found.append(

@@ -116,7 +116,8 @@ class Summary(msgspec.Struct):
     today: str = ""
     #: When it began, by the time zone of then.
     today_at: float = 0.0
-    #: From when on it is counted where now.bin was lost; 0: from its beginning.
+    #: From when on it is counted where now.bin was lost, or another time zone came to
+    #: count; 0: from its beginning.
     today_since: float = 0.0
     jobs: dict[str, Latest] = {}
     policies: list[str] = []
@@ -190,6 +191,8 @@ class Counted:
         day = local_day(at, self._zone)
         if not summary.today:
             self._begin_day(day)
+        elif summary.today_at != self._midnight(summary.today):
+            self._begin_in_zone(day, at)
         # A clock that was set back changes no day that is over.
         while summary.today < day:
             self._finish(day)
@@ -232,7 +235,21 @@ class Counted:
 
     def _begin_day(self, day: str) -> None:
         self.summary.today = day
-        self.summary.today_at = midnight(date.fromisoformat(day), self._zone)
+        self.summary.today_at = self._midnight(day)
+
+    def _begin_in_zone(self, day: str, at: float) -> None:
+        """Begin a day that was under way when another time zone came to count.
+
+        What was before is counted anew when the day is over.
+        """
+        self._begin_day(day)
+        self.summary.today_since = at
+        for one in self.summary.jobs.values():
+            one.count_to(at)
+            one.times = [0.0] * len(TIMES)
+
+    def _midnight(self, day: str) -> float:
+        return midnight(date.fromisoformat(day), self._zone)
 
     def _forget(self, midnight: float) -> None:
         """Forget jobs that have had no result for long: they are no more."""

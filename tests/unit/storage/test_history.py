@@ -6,7 +6,7 @@ import errno
 import itertools
 import logging
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from lib.core.enums import Status
 from lib.core.jobs import JobKey
 from lib.core.settings import HistoryAges
+from lib.core.text import utc
 from lib.storage import history as history_module
 from lib.storage import historylog, historythin
 from lib.storage.history import History, Result, Share, share_of
@@ -29,6 +30,7 @@ from lib.storage.historybuckets import (
 )
 from lib.storage.historycolumns import Packer, Unpacker, pack_sparse, sparse
 from lib.storage.historyfiles import plan
+from lib.storage.historynow import local_day, midnight
 from lib.storage.historyrows import Row, rounded
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
@@ -775,7 +777,7 @@ def test_the_time_of_a_day_that_was_lost_with_the_summary_is_counted_anew(
     record(tmp_path, NOON + 3600 * 5)
     (said,) = history.troubles(now)
     since = "2026-11-22 17:00" if is_folded else "2026-11-22 15:00"
-    assert f"now.bin was lost: the time of today before {since} counts as " in said
+    assert f"the time of today before {since} counts as " in said
     record(tmp_path, NOON + 86_400)
     assert historythin.thin(tmp_path, zone=UTC) and history.troubles(now) == []
     assert history.days()[KEY]["2026-11-22"].ok == 150 * (4 if is_folded else 5)
@@ -796,7 +798,7 @@ def test_lost_time_of_days_is_said(tmp_path, how):
     if how == "gone":
         path.unlink()
     which = {"flipped": "2026-11-24"}.get(how, "4 days from 2026-11-22 on")
-    expected = f"{path} is damaged: the time of {which} counts as unknown"
+    expected = f"{path} is not whole: the time of {which} counts as unknown"
     found = history.troubles(now)
     if how == "cut off and repeated":
         assert found == []
@@ -849,7 +851,7 @@ def test_lost_time_of_days_is_counted_anew(tmp_path, caplog, how, zone):
         record(tmp_path, at + 86_400, zone=zone)
         before = {key: {**before[key], **days} for key, days in history.days().items()}
     (said,) = history.troubles(now)
-    assert f"{path} is damaged: the time of " in said
+    assert f"{path} is not whole: the time of " in said
     # Two looks at the clock are not enough for a day of two jobs.
     slices = thinned(tmp_path, zone, slice_s=2 if how == "gone" else 1e9)
     assert slices > len(before[KEY]) if how == "gone" else slices == 1
@@ -864,6 +866,15 @@ def test_lost_time_of_days_is_counted_anew(tmp_path, caplog, how, zone):
     assert not path.with_name("bars.log.part").exists()
 
 
+def check_today(history, at):
+    """See that of the day in which the zone was changed all is known or said."""
+    thinned(history.folder.parent, history.zone)
+    now, today = utc(at), local_day(at, history.zone)
+    assert [one for one in history.troubles(now) if "the time of today before" in one]
+    counted = history.days()[KEY].get(today, Share())
+    assert sum(counted[:-1]) <= at - midnight(date.fromisoformat(today), history.zone)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("old", "new"), [(NEW_YORK, BERLIN), (BERLIN, NEW_YORK), (UTC, BERLIN)]
@@ -873,16 +884,22 @@ def test_days_are_counted_anew_when_the_time_zone_is_another(tmp_path, old, new)
     folders, begin = [tmp_path / "moved", tmp_path / "settled"], NOON - 3600
     for folder in folders:
         folder.mkdir()
+    # One zone is in tomorrow when it changes, the other is not.
+    changed = 24 * 5 + 14
     for hour in range(24 * 8):
-        status = Status.FAILING if 30 < hour < 40 else Status.OK
-        zone = old if hour < 24 * 5 else new
+        status = Status.FAILING if 30 < hour < 40 or hour == changed else Status.OK
+        zone = old if hour < changed else new
         for folder, there in zip(folders, (zone, new), strict=True):
             found = result(status, holds_s=3600.0)
             record(folder, begin + 3600 * hour, found, zone=there)
+        if hour == changed:
+            said = "\n".join(History(folders[0], new).lost_time())
+            assert "was counted by another time zone" in said
+        if hour in (changed, changed + 1):
+            check_today(History(folders[0], new), begin + 3600 * hour)
     now = datetime.fromtimestamp(begin + 3600 * hour, UTC)
     moved, settled = (History(folder, new) for folder in folders)
-    (said,) = moved.troubles(now)
-    assert "was counted by another time zone" in said
+    assert "until runs have counted it anew" in "\n".join(moved.troubles(now))
     assert settled.troubles(now) == []
     assert moved.days() != settled.days()
     thinned(folders[0], new)
