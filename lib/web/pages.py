@@ -387,11 +387,12 @@ class Site:
             raise _not_found("there is no such job")
         with self._lock:
             story = reader.story(key, reader.rows(key))
-        look = self._look()
-        shown, page = Forms(said=forms.ACTIONS.get(asked, "")), self._settings().page
-        if not page.open and not _is_disabled(snapshot, key):
-            codes = forms.codes(page.token, user, key, self._now())
-            shown = replace(shown, codes=codes, lengths=tuple(forms.LENGTHS))
+        look, page, shown = self._look(), self._settings().page, Forms()
+        if not _is_disabled(snapshot, key):
+            shown = replace(shown, said=forms.ACTIONS.get(asked, ""))
+            if not page.open:
+                codes = forms.codes(page.token, user, key, self._now())
+                shown = replace(shown, codes=codes, lengths=tuple(forms.LENGTHS))
         return _ok(HTML, job_page(snapshot, key, story, look, shown))
 
     def _badge_of_job(self, rest: str, _query: Mapping[str, list[str]]) -> Answer:

@@ -109,7 +109,8 @@ def test_nothing_is_asked_of_a_disabled_job(browser):
     catalog = state.load_catalog()
     state.save_catalog({**catalog, KEY: replace(catalog[KEY], enabled=False)})
     browser = Browser(browser.settings)
-    text = browser.ask("GET", f"/{link_of(KEY)}")[2]
+    text = browser.ask("GET", f"/{link_of(KEY)}?asked=check")[2]
+    assert forms.ACTIONS["check"] not in text
     assert "disabled" in text and "<form" not in text.partition("<main")[2]
     status, _headers, text = browser.post(fields)
     assert status == 403 and "the job is disabled" in text
