@@ -136,7 +136,8 @@ _ABOUT: Mapping[str, str] = {
         "A job that is still failing when it ends gives a first alert, see "
         "[alerting.md](alerting.md#silence). Times are in `[general] timezone`. In the "
         "nights in which clocks are changed a window begins once, and its length is "
-        "that of a clock that is not changed."
+        "that of a clock that is not changed. A group is a job of its own: name it, "
+        "too, if its members are named."
     ),
 }
 _LAYOUT = """\

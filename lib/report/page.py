@@ -319,7 +319,9 @@ def public(snapshot: Snapshot, look: Look = PLAIN) -> str:
         found = [line for line in lines.values() if tag in line.tags]
         for line in found:
             known = snapshot.catalog.get(line.key)
-            shown[line.key] = _for_public(line, known, tags)
+            shown[line.key] = _for_public(
+                line, known, tags, _is_in_window(snapshot, line.key)
+            )
         those = [shown[line.key] for line in found]
         if those:
             groups.append(Group(harmless(tag), "", those[0].letter, those))
@@ -356,12 +358,18 @@ def _incident_for_public(incident: Incident) -> Incident:
     return incident
 
 
+def _is_in_window(snapshot: Snapshot, key: JobKey) -> bool:
+    held = _held(snapshot, key)
+    return held is not None and held.code is Decision.MAINTENANCE
+
+
 def _for_public(
-    line: JobLine, known: CatalogEntry | None, tags: Collection[str]
+    line: JobLine, known: CatalogEntry | None, tags: Collection[str], is_planned: bool
 ) -> JobLine:
     """Return the line of a job without what is nobody else's business.
 
-    Somebody's own template gets no more than ours shows.
+    ``is_planned``: it is in a maintenance window, which uptime leaves out.  Somebody's
+    own template gets no more than ours shows.
     """
     name = line.name
     word, _space, rest = name.partition(" ")
@@ -376,6 +384,8 @@ def _for_public(
     words = {letter: str(status) for status, letter in LETTERS.items()}
     status = words.get(letter, "unknown")
     status = "OK" if status == "ok" else status
+    if is_planned and letter in NOT_OK:
+        letter, status = LEFT_OUT, str(Decision.MAINTENANCE)
     return line._replace(
         key=NOBODY,
         name=name,

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from contextlib import nullcontext
-from datetime import timedelta
+from datetime import UTC, timedelta
 from html.parser import HTMLParser
 
 import pytest
@@ -18,6 +18,7 @@ from lib.core.enums import Decision, Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Page
+from lib.core.silences import Scope, Silences, Window
 from lib.report import feed, page
 from lib.report.owntemplates import plain
 from lib.report.page import JobStory, Look, link_of, overview
@@ -358,6 +359,21 @@ def test_what_is_decided_again_and_again_hides_nothing_else():
     words = Read(page.job_page(one, key, story)).text
     assert "12:00 failing (consecutive failures: 1): 503; first alert" in words
     assert "(100 times since 2026-11-22 12:01)" in words
+
+
+def test_the_public_is_told_of_maintenance_and_not_of_a_failure_in_it():
+    one = replace(every_status(), settings=settings(Page(public=("group-0",))))
+    key, *_others = one.catalog
+    failing = Record(key, status=Status.FAILING, failures=1, failing_since=one.now)
+    one = replace(one, records={key: failing}, incidents=())
+    words = Read(page.public(one)).text
+    assert "1 failing." in words and "maintenance" not in words
+    scope = Scope((one.catalog[key].name,))
+    start = (one.now - timedelta(minutes=5)).isoformat()
+    window = Window("night", scope, start, 3600.0)
+    planned = Silences(windows=(window,), zone=UTC)
+    words = Read(page.public(replace(one, silences=planned))).text
+    assert "failing" not in words and "maintenance" in words
 
 
 def test_announcements_are_on_every_page_that_they_are_about():
