@@ -198,10 +198,11 @@ def _show_jobs(
     from lib.report import status as status_report
     from lib.report import table
 
-    settings, catalog, records = snapshot.settings, snapshot.catalog, snapshot.records
+    settings, catalog = snapshot.settings, snapshot.catalog
     if are_all:
-        headline = status_report.headline(bad, catalog, snapshot.run, records)
-        table.say(headline, out)
+        table.say(status_report.headline(bad, snapshot), out)
+    elif older := status_report.past_sentence(snapshot):
+        table.say(older, out)
     if listed:
         headings = _headings(settings, snapshot.now)
         table.show(glance.COLUMNS, listed, as_json=False, out=out, headings=headings)

@@ -16,11 +16,11 @@ from lib.report.page import (
     announcement_lines,
     environment,
     incident_line,
-    is_of_the_past,
     job_lines,
     title_of,
 )
 from lib.report.snapshot import Snapshot
+from lib.report.status import is_of_the_past
 
 #: The ground of a badge; white on it can be read.
 COLORS: Mapping[str, str] = {

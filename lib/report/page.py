@@ -398,28 +398,19 @@ def _for_public(
     )
 
 
-def is_of_the_past(snapshot: Snapshot) -> bool:
-    """Return whether runs have stopped, so that nothing is known of now."""
-    return health.have_runs_stopped(
-        snapshot.run.ended_at, snapshot.settings, snapshot.now
-    )
-
-
 def _worst(lines: Iterable[JobLine], snapshot: Snapshot) -> str:
     """Return the letter of the worst status, which is unknown if runs have stopped."""
-    default = "u" if is_of_the_past(snapshot) else "o"
+    default = "u" if status.is_of_the_past(snapshot) else "o"
     bad = [line.letter for line in lines if line.letter in NOT_OK]
     return min([*bad, default], key=_ORDER.index)
 
 
 def sentence_of(lines: Iterable[JobLine], snapshot: Snapshot) -> str:
     """Return the state of everything in one sentence."""
-    last = snapshot.run.ended_at
-    if last is None:
+    if snapshot.run.ended_at is None:
         return "Nothing is known yet: no run has finished."
-    if is_of_the_past(snapshot):
-        since = _time_text(snapshot)(last)
-        return f"Nothing has been checked since {since}; all that is shown is older."
+    if older := status.past_sentence(snapshot):
+        return older
     counts: Counter[str] = Counter(line.letter for line in lines)
     every = sum(counts.values())
     words = {letter: str(one) for one, letter in LETTERS.items()}

@@ -75,16 +75,32 @@ def bad_records(
     return sorted(bad, key=lambda record: record.is_out_of_reach)
 
 
-def headline(
-    bad: Sequence[Record],
-    catalog: Mapping[JobKey, CatalogEntry],
-    run: RunRecord,
-    records: Mapping[JobKey, Record],
-) -> str:
-    """Return what is down, in a line: ``2 failing, 1 unknown; 7 jobs.``"""
-    if run.ended_at is None and not bad:
+def is_of_the_past(snapshot: Snapshot) -> bool:
+    """Return whether runs have stopped, so that nothing is known of now."""
+    return health.have_runs_stopped(
+        snapshot.run.ended_at, snapshot.settings, snapshot.now
+    )
+
+
+def past_sentence(snapshot: Snapshot) -> str:
+    """Return since when nothing is known, if runs have stopped; or nothing."""
+    last, now = snapshot.run.ended_at, snapshot.now
+    if last is None or not is_of_the_past(snapshot):
+        return ""
+    since = table_time(last, snapshot.settings.zone, now)
+    return f"Nothing has been checked since {since}; all that is shown is older."
+
+
+def headline(bad: Sequence[Record], snapshot: Snapshot) -> str:
+    """Return what is down, in a line: ``2 failing, 1 unknown; 7 jobs.``
+
+    If runs have stopped it says so instead.
+    """
+    if snapshot.run.ended_at is None and not bad:
         return "Nothing is known yet: no run has finished."
-    jobs = counted(len(counted_jobs(catalog, records)), "job")
+    if older := past_sentence(snapshot):
+        return older
+    jobs = counted(len(counted_jobs(snapshot.catalog, snapshot.records)), "job")
     counts: Counter[Status | Decision] = Counter(
         record.in_the_way or record.status for record in bad
     )

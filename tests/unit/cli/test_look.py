@@ -46,6 +46,18 @@ def test_named_jobs_are_listed_what_is_failing_first(instance):
     assert len(lines) == 4
 
 
+@pytest.mark.parametrize("words", [(), ("disk*",)])
+def test_once_runs_have_stopped_that_is_said_first(tmp_path, words):
+    there = Instance(tmp_path, SETTINGS)
+    there.cron()
+    there.clock_ahead = timedelta(days=2)
+    first = there.run("-m", "status", *words).out.splitlines()[0]
+    assert re.fullmatch(
+        r"Nothing has been checked since [-\d]+ [:\d]+; all that is shown is older.",
+        first,
+    )
+
+
 def test_a_name_of_no_job_is_said_and_the_others_are_shown(instance):
     ran = instance.run("-m", "status", "disk rot", "disk root")
     assert ran.code == 1

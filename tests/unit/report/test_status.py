@@ -203,9 +203,16 @@ def test_what_is_down_comes_first(approved):
     }
     found = status.bad_records(known, catalog)
     assert [one.name for one in found] == ["new", "old", "unsure", "slow"]
-    approved(status.headline(found, catalog, RUN, known), "headline")
-    approved(status.headline([], catalog, RUN, {}), "nothing")
-    approved(status.headline([], {}, RunRecord(), {}), "first")
+    approved(
+        status.headline(found, Snapshot(SETTINGS, NOON, RUN, catalog, known)),
+        "headline",
+    )
+    approved(status.headline([], Snapshot(SETTINGS, NOON, RUN, catalog)), "nothing")
+    approved(status.headline([], Snapshot(SETTINGS, NOON)), "first")
+    later = Snapshot(SETTINGS, NOON + timedelta(days=1), RUN, catalog, known)
+    assert status.headline(found, later) == (
+        "Nothing has been checked since 2026-11-22 11:59; all that is shown is older."
+    )
     shown = status.down_rows(found, {}, NOON, UTC)
     assert shown[0][WORDS]["since"] == "2026-11-22 11:55"
     data = status.data(Snapshot(SETTINGS, NOON, RUN, catalog, known))
