@@ -39,6 +39,10 @@ def status(args: argparse.Namespace) -> int:
         why = "--json" if args.json else "a pipe or a file; it needs a terminal"
         print(f"checker: --watch does not go with {why}", file=sys.stderr)
         return TROUBLE
+    # The first screen would wipe off what is said of a name of no job.
+    snapshot = _snapshot(state_of(settings), settings)
+    if code := _meant(args.words, snapshot)[1]:
+        return code
     return watch(lambda: _status(args, settings), sys.stdout)
 
 
@@ -73,7 +77,7 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
     code = TROUBLE if settings.last_usable else OK
     bad = status_report.bad_records(snapshot.records, snapshot.catalog)
     if args.words:
-        keys, unmatched = _named(args.words, bad, snapshot.catalog)
+        keys, unmatched = _meant(args.words, snapshot)
         code = unmatched or code
     else:
         keys = glance.ordered(bad, snapshot.catalog, status_report.MAX_DOWN)
@@ -169,13 +173,15 @@ def _snapshot(state: State, settings: Settings) -> Snapshot:
     )
 
 
-def _named(
-    patterns: list[str], bad: Sequence[Record], catalog: Mapping[JobKey, CatalogEntry]
-) -> tuple[list[JobKey], int]:
+def _meant(patterns: list[str], snapshot: Snapshot) -> tuple[list[JobKey], int]:
     """Return the jobs that are named, what is not OK first, and the exit code.
 
     It is OK if each pattern means a job; those that mean none are said.
     """
+    from lib.report.status import bad_records
+
+    catalog = snapshot.catalog
+    bad = bad_records(snapshot.records, catalog)
     names = {key: known.name for key, known in catalog.items()}
     names |= {record.key: record.name or str(record.key) for record in bad}
     keys, unmatched = named(patterns, names)

@@ -54,8 +54,13 @@ def watched(words: Sequence[str], last: str, lines: int = 50) -> str:
     process, ours = _started([str(time.time()), *words], 80, lines)
     said, until = bytearray(), time.monotonic() + 20
     while last.encode() not in said and time.monotonic() < until:
-        if select.select([ours], [], [], 1)[0]:
+        if not select.select([ours], [], [], 1)[0]:
+            continue
+        try:
             said += os.read(ours, 65536)
+        except OSError:
+            # It has ended.
+            break
     process.send_signal(signal.SIGINT)
     os.close(ours)
     process.wait(timeout=60)

@@ -72,6 +72,13 @@ def test_a_pipe_is_not_watched(instance):
     assert "--json" in instance.run("-m", "status", "--watch", "--json").err
 
 
+def test_a_name_of_no_job_is_not_watched(instance):
+    words = instance.command("-m", "status", "disk root", "disk rot", "--watch")
+    screen = watched(words[1:], "of state")
+    assert screen.startswith("checker: there is no job 'disk rot'")
+    assert "\x1b" not in screen
+
+
 def test_what_is_watched_is_drawn_again_until_ctrl_c():
     out, drawn, pauses = io.StringIO(), [], []
 
