@@ -373,7 +373,7 @@ def test_the_public_is_told_of_maintenance_and_not_of_a_failure_in_it():
     window = Window("night", scope, start, 3600.0)
     planned = Silences(windows=(window,), zone=UTC)
     words = Read(page.public(replace(one, silences=planned))).text
-    assert "failing" not in words and "maintenance" in words
+    assert "Nothing is down" in words and " maintenance " in words
 
 
 def test_announcements_are_on_every_page_that_they_are_about():
