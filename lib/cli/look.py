@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from lib.cli.arguments import OK, TROUBLE, WRONG_USE, settings_of
-from lib.cli.show import after, requests_of, state_of
+from lib.cli.show import after, hint_for, requests_of, state_of
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lib.core.settings import Settings
     from lib.report.snapshot import Snapshot
     from lib.storage.history import History
+    from lib.storage.historynames import Names
     from lib.storage.store import State
 
 #: How often --watch looks.
@@ -179,6 +180,7 @@ def _meant(patterns: list[str], snapshot: Snapshot) -> tuple[list[JobKey], int]:
     It is OK if each pattern means a job; those that mean none are said.
     """
     from lib.report.status import bad_records
+    from lib.storage.history import History
 
     catalog = snapshot.catalog
     bad = bad_records(snapshot.records, catalog)
@@ -187,7 +189,8 @@ def _meant(patterns: list[str], snapshot: Snapshot) -> tuple[list[JobKey], int]:
     keys, unmatched = named(patterns, names)
     order = {record.key: place for place, record in enumerate(bad)}
     keys.sort(key=lambda key: order.get(key, len(order)))
-    return keys, say_unmatched(unmatched, names.values())
+    former = History(snapshot.settings.state).names
+    return keys, say_unmatched(unmatched, names, former)
 
 
 def _show_jobs(
@@ -256,7 +259,7 @@ def history(args: argparse.Namespace) -> int:
     names = names_of(catalog, reader)
     keys, _unmatched = named(args.words, names)
     if len(keys) != 1:
-        return _say_not_one(args.words[0], keys, names)
+        return _say_not_one(args.words[0], keys, names, reader.names)
     (key,) = keys
     known, removed = catalog.get(key), None
     if known is None or not known.enabled:
@@ -366,12 +369,14 @@ def names_of(
     return {**names, **{key: known.name for key, known in catalog.items()}}
 
 
-def _say_not_one(pattern: str, keys: list[JobKey], names: dict[JobKey, str]) -> int:
+def _say_not_one(
+    pattern: str, keys: list[JobKey], names: Mapping[JobKey, str], former: Names
+) -> int:
     """Say that a pattern does not mean just one job."""
     from lib.core.text import some_of
 
     if not keys:
-        return say_unmatched([pattern], names.values())
+        return say_unmatched([pattern], names, former)
     which = some_of([names[key] for key in keys], 5)
     print(f"checker: {pattern!r} means several jobs: {which}", file=sys.stderr)
     return TROUBLE
@@ -396,13 +401,13 @@ def named(
     return found, unmatched
 
 
-def say_unmatched(patterns: Iterable[str], known: Iterable[str]) -> int:
+def say_unmatched(
+    patterns: Iterable[str], names: Mapping[JobKey, str], former: Names
+) -> int:
     """Say which patterns mean no job; return the exit code."""
-    from lib.config.hints import nearest
-
-    names, code = list(known), OK
+    code = OK
     for pattern in patterns:
-        hint = nearest(pattern, names) or "; see -m list"
+        hint = hint_for(pattern, names, former)
         print(f"checker: there is no job {pattern!r}{hint}", file=sys.stderr)
         code = TROUBLE
     return code

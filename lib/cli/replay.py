@@ -93,7 +93,7 @@ def _meant(
     if not words:
         return names, keys, code
     wanted, unmatched = named(words, names)
-    code = say_unmatched(unmatched, names.values()) or code
+    code = say_unmatched(unmatched, names, reader.names) or code
     return {key: names[key] for key in wanted}, keys & set(wanted), code
 
 

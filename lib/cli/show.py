@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lib.core.records import Record
     from lib.core.settings import Settings
     from lib.runner.requests import Taken
+    from lib.storage.historynames import Names
     from lib.storage.store import Catalog, Remembered, State
 
 
@@ -117,7 +118,6 @@ def _say_unknown_tags(tags: Iterable[str], jobs: Iterable[Job]) -> list[str]:
 
 
 def why(args: argparse.Namespace) -> int:
-    from lib.config.hints import nearest
     from lib.core.hours import windows_of
     from lib.core.text import offset_words
     from lib.report import explain, table
@@ -138,10 +138,10 @@ def why(args: argparse.Namespace) -> int:
         state.load_values_and_notes()[1],
     )
     for pattern in unmatched:
-        hint = nearest(pattern, [known.name for known in catalog.values()])
+        names = {key: known.name for key, known in catalog.items()}
+        hint = hint_for(pattern, names, explain.former_names(settings.state, catalog))
         print(
-            f"checker: nothing is on record about a job {pattern!r}"
-            f"{hint or '; see -m list'}",
+            f"checker: nothing is on record about a job {pattern!r}{hint}",
             file=sys.stderr,
         )
     zone = settings.zone
@@ -318,3 +318,12 @@ def requests_of(
 def after(records: Mapping[JobKey, Record], taken: Taken) -> dict[JobKey, Record]:
     """Return the records, with what the next run makes of them."""
     return {**records, **{record.key: record for record in taken.records}}
+
+
+def hint_for(pattern: str, names: Mapping[JobKey, str], former: Names) -> str:
+    """Return which job may be meant by what is the name of none."""
+    from lib.config.hints import nearest
+
+    if called := former.called_now(pattern, names):
+        return f"; it is called {called!r} now"
+    return nearest(pattern, list(names.values())) or "; see -m list"

@@ -65,6 +65,12 @@ def find_on_record(snapshot: Snapshot, name: str) -> list[JobKey]:
     return find(snapshot, name) or _called(snapshot, snapshot.latest, name)
 
 
+def called_now(snapshot: Snapshot, name: str) -> str:
+    """Return what the job that had this name or key is called now, or nothing."""
+    names = {key: known.name for key, known in snapshot.catalog.items()}
+    return snapshot.names.called_now(name, names)
+
+
 def _called(snapshot: Snapshot, keys: Iterable[JobKey], name: str) -> list[JobKey]:
     listed = list(keys)
     exact = [key for key in listed if str(key) == name]

@@ -69,6 +69,8 @@ class Story(msgspec.Struct, frozen=True):
     windows: Windows = NO_WINDOWS
     #: What it says though it is OK.
     note: str = ""
+    #: Its name of now, if this is one that it had before.
+    called_now: str = ""
 
     def log_of(self, message: Message) -> SendLog:
         """Return what was sent by the way of a message."""
@@ -101,7 +103,8 @@ def stories(
     names = {record.key: record.name or str(record.key) for record in records.values()}
     names.update({key: known.name for key, known in catalog.items()})
     wanted = {key for key, name in names.items() if _matches(key, name, patterns)}
-    by_key = _entries_by_key(folder, patterns, wanted, catalog)
+    former = former_names(folder, catalog)
+    by_key = _entries_by_key(folder, patterns, wanted, former)
     # Of those that are removed the audit log has the names.
     names |= {key: by_key[key][0].name for key in by_key if key not in names}
     bundles, send_log = _bundles(folder), send_log_of(folder)
@@ -124,6 +127,7 @@ def stories(
                 channel_logs,
                 windows,
                 notes.get(key, ""),
+                "" if known else former.called_now(str(key), names),
             )
         )
     unmatched = [
@@ -138,13 +142,12 @@ def _entries_by_key(
     folder: Path,
     patterns: Sequence[str],
     wanted: Collection[JobKey],
-    catalog: Mapping[JobKey, CatalogEntry],
+    names: Names,
 ) -> dict[JobKey, list[Entry]]:
     """Return what the audit log has of the wanted jobs, and of removed ones that match.
 
     What it has of a job's old name comes under the new one.
     """
-    names = _names(folder, catalog)
     known_as = {part.key for key in wanted for part in names.parts(key)}
     entries = auditlog.read_entries(
         folder,
@@ -160,7 +163,7 @@ def _entries_by_key(
     return by_key
 
 
-def _names(folder: Path, catalog: Mapping[JobKey, CatalogEntry]) -> Names:
+def former_names(folder: Path, catalog: Mapping[JobKey, CatalogEntry]) -> Names:
     """Return what jobs were called before, as the history has it, or else ``was``."""
     known = History(folder).names.renames
     pairs = {(rename.old, rename.new) for rename in known}
@@ -283,7 +286,9 @@ def _matches(key: JobKey, name: str, patterns: Iterable[str]) -> bool:
 def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
     record, known = story.record, story.known
     is_gone = not story.is_met and story.key.is_check
-    if is_gone:
+    if is_gone and story.called_now:
+        yield f"It is called {story.called_now} now."
+    elif is_gone:
         yield "The last run found no job of this name."
     if known is not None and not known.enabled:
         yield "Disabled: its section says enabled = no."

@@ -7,7 +7,7 @@ it is now: readers ask for a job by its key of today.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -63,6 +63,21 @@ class Names:
             if one.new == key and at < one.at:
                 key = one.old
         return key
+
+    def renamed(self, text: str) -> JobKey | None:
+        """Return the key of now of the job that had this name or key, if one had."""
+        for one in reversed(self.renames):
+            if text in (one.old.identity, str(one.old)):
+                return self.owner(one.new, one.at)
+        return None
+
+    def called_now(self, text: str, names: Mapping[JobKey, str]) -> str:
+        """Return what the job that had this name or key is called now, or nothing.
+
+        ``names`` are those of the jobs that exist.
+        """
+        key = self.renamed(text)
+        return names.get(key, "") if key is not None else ""
 
     def parts(self, key: JobKey | str) -> Sequence[Part]:
         """Return under which keys a job's results are on file, and of which time."""

@@ -450,7 +450,7 @@ class Site:
 
     def _api_job(self, rest: str, _query: Mapping[str, list[str]]) -> Answer:
         reader, snapshot = self._facts()
-        key = _only(api.find(snapshot, rest))
+        key = _only(api.find(snapshot, rest), api.called_now(snapshot, rest))
         with self._lock:
             story = reader.story(key, [])
         return _json(api.job_data(snapshot, key, story.incidents))
@@ -462,7 +462,8 @@ class Site:
             raise Refused("400 Bad Request", "job: name a job, by its name or key")
         until = _moment(query, "until", snapshot.now + timedelta(seconds=1))
         since = _moment(query, "since", _day_before(until))
-        key = _only(api.find_on_record(snapshot, name))
+        found = api.find_on_record(snapshot, name)
+        key = _only(found, api.called_now(snapshot, name))
         rows = reader.history.rows(key, since.timestamp(), until.timestamp())
         return _json(api.history_data(snapshot, key, rows, since, until))
 
@@ -525,10 +526,15 @@ def _is_disabled(snapshot: Snapshot, key: JobKey) -> bool:
     return known is not None and not known.enabled
 
 
-def _only(found: list[JobKey]) -> JobKey:
-    """Return the job that was found; raise Refused if there is not just one."""
+def _only(found: list[JobKey], called_now: str = "") -> JobKey:
+    """Return the job that was found; raise Refused if there is not just one.
+
+    ``called_now`` is what the one of this name is called now.
+    """
     if len(found) == 1:
         return found[0]
+    if not found and called_now:
+        raise _not_found(f"there is no such job; it is called {called_now!r} now")
     if not found:
         raise _not_found("there is no such job")
     keys = ", ".join(map(str, found))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib.cli import look
+from lib.storage import auditlog
 from tests.support.instance import NO_MAIL, Instance
 from tests.support.terminal import watched
 
@@ -159,6 +160,30 @@ def test_of_a_job_that_was_removed_the_history_is_shown(tmp_path):
         there.cron()
     said = there.run("-m", "history", "disk root").out
     assert re.search(r"free [\d.]+[kMGT]B, inodes \d+%", said)
+
+
+def test_an_old_name_is_answered_by_the_new_one_everywhere(tmp_path):
+    there = Instance(tmp_path, SETTINGS)
+    there.cron()
+    renamed = there.settings.read_text().replace(
+        "[disk gone]", "[disk new]\nwas = gone"
+    )
+    there.write(renamed)
+    there.cron()
+    # Where a run has seen it, the line may go.
+    there.write(there.settings.read_text().replace("was = gone\n", ""))
+    there.cron()
+    said = "checker: there is no job 'disk gone'; it is called 'disk new' now\n"
+    for mode in ("status", "history", "replay"):
+        ran = there.run("-m", mode, "disk gone")
+        assert (ran.code, ran.err) == (1, said)
+    why = there.run("-m", "why", "disk gone")
+    assert "It is called disk new now." in why.out
+    assert "found no job of this name" not in why.out
+    (there.state / auditlog.NAME).unlink()
+    assert there.run("-m", "why", "disk gone").err == said.replace(
+        "there is no job", "nothing is on record about a job"
+    )
 
 
 # -m report.

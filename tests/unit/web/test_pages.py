@@ -482,6 +482,17 @@ def test_the_api_answers_as_its_document_says(asked):
     assert document == json.loads(api.openapi())
 
 
+def test_an_old_name_is_answered_by_the_new_one(asked):
+    folder, new = asked.settings.state, JobKey("Own", "new")
+    State(folder).save([Record(KEY, unseen_since=NOON)])
+    State(folder).save_catalog({new: entry(new)})
+    historylog.record(folder, UTC, NOW.timestamp(), [result(new)], [(KEY, new)])
+    for path, query in (("/api/v1/jobs/a", ""), ("/api/v1/history", "job=a")):
+        status, text = asked(path, query)
+        assert status == 404
+        assert "there is no such job; it is called 'new' now" in text
+
+
 def test_a_removed_job_has_no_page_no_link_and_a_history(asked):
     State(asked.settings.state).save_catalog({OTHER: entry(OTHER)})
     gone = Record(KEY, unseen_since=NOON + timedelta(seconds=9))
