@@ -134,7 +134,10 @@ class _Screen(io.StringIO):
 
 
 def _fitting(show: Callable[[int, TextIO], None], jobs: int, terminal: TextIO) -> str:
-    """Return what ``show`` writes of as many jobs as the terminal has room for."""
+    """Return what ``show`` writes of as many jobs as the terminal has room for.
+
+    Where there is none for one job, what is at the end is cut.
+    """
     from lib.report import table
 
     columns, lines = os.get_terminal_size(terminal.fileno())
@@ -143,8 +146,10 @@ def _fitting(show: Callable[[int, TextIO], None], jobs: int, terminal: TextIO) -
         show(jobs, screen)
         drawn = screen.getvalue()
         # The cursor is in the line after.
-        if table.height(drawn, columns) < lines or jobs <= 1:
+        if table.height(drawn, columns) < lines:
             return drawn
+        if jobs <= 1:
+            return table.top(drawn, columns, lines - 1)
         jobs -= 1
 
 

@@ -115,6 +115,14 @@ def height(drawn: str, columns: int) -> int:
     return sum(max(1, -(-cell_len(line) // columns)) for line in plain_lines)
 
 
+def top(drawn: str, columns: int, lines: int) -> str:
+    """Return as much of the beginning as takes so many lines; the first line stays."""
+    first, *others = drawn.splitlines(keepends=True)
+    while others and height(first + "".join(others), columns) > lines:
+        others.pop()
+    return first + "".join(others)
+
+
 def _printable(text: str, out: TextIO) -> str:
     encoding = out.encoding or "utf-8"
     return harmless(text).encode(encoding, "backslashreplace").decode(encoding)

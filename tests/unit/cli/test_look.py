@@ -115,6 +115,17 @@ def test_what_is_watched_fits_on_the_terminal(tmp_path, words):
     assert words or "9 failing" in screen
 
 
+def test_in_a_small_terminal_the_end_of_what_is_watched_is_cut(tmp_path):
+    there = Instance(tmp_path)
+    there.add(f"[disk gone]\npath = /nowhere/{'x' * 300}\nevery = minute\n")
+    there.cron()
+    command = there.command("-m", "status", "--watch")[1:]
+    screen = watched(command, "1 failing", lines=7).rpartition("\x1b[H")[2]
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", screen).splitlines()
+    assert lines[0] == "1 failing; 2 jobs."
+    assert 3 <= sum(max(1, -(-len(line) // 80)) for line in lines) < 7
+
+
 @pytest.mark.parametrize(("encoding", "expected"), [("utf-8", False), ("ascii", True)])
 def test_bars_are_written_where_they_can_be(encoding, expected):
     assert look.has_no_bars(io.TextIOWrapper(io.BytesIO(), encoding)) is expected
