@@ -663,7 +663,7 @@ class History:
     def _source(self, name: str, since: float, until: float) -> Source:
         path = self.folder / name
         if name.endswith(LOG):
-            note = partial(self._losses.damaged, path, "results of a run are")
+            note = partial(self._losses.damaged, path, "results of a run are missing")
             try:
                 with naming(path):
                     log = RunLog(content_of(path), 0, since, until, note)

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from lib.core.jobs import JobKey
 from lib.core.text import some_of
 from lib.storage.historyrows import (
     CODES,
@@ -87,8 +88,9 @@ class Losses:
 
     def __init__(self) -> None:
         self._unread: dict[Path, str] = {}
-        #: What is missing of each file: results of jobs, or of a run.
-        self._damaged: dict[Path, dict[str, None]] = {}
+        #: What is missing of each file, and the jobs of which something is.
+        self._damaged: dict[Path, set[str]] = {}
+        self._jobs: dict[Path, set[str]] = {}
 
     def unread(self, path: Path, error: OSError | NewerState) -> None:
         """Note that a file is not read at all; NewerState names it."""
@@ -99,16 +101,34 @@ class Losses:
 
     def damaged(self, path: Path, what: str) -> None:
         """Note what is missing of a file."""
-        self._damaged.setdefault(path, {})[what] = None
+        self._damaged.setdefault(path, set()).add(what)
+
+    def damaged_job(self, path: Path, key: str) -> None:
+        """Note that what a file has of a job is missing."""
+        name = JobKey.parse(key).identity or key
+        self._jobs.setdefault(path, set()).add(name)
 
     def texts(self) -> list[str]:
         """Return what is missing, where, and what to do, a text for each file."""
-        damaged = [
-            f"{path} is damaged: {some_of(list(what), 3)} missing; put it back from a "
-            "backup"
-            for path, what in self._damaged.items()
-        ]
-        return [*self._unread.values(), *damaged]
+        paths = sorted({*self._damaged, *self._jobs})
+        unread = [self._unread[path] for path in sorted(self._unread)]
+        return [*unread, *map(self._text, paths)]
+
+    def _text(self, path: Path) -> str:
+        what = sorted(self._damaged.get(path, ()))
+        if jobs := sorted(self._jobs.get(path, ())):
+            what.append(f"what it has of {_together(jobs)} is missing")
+        return (
+            f"{path} is damaged: {', '.join(what)}; put it back from a backup (without "
+            "one you may move it away, with the rest of what it has)"
+        )
+
+
+def _together(names: list[str]) -> str:
+    """Return names as in a sentence: ``a``, ``a and b``, ``a, b, c and 2 more``."""
+    if len(names) in (2, 3):
+        return f"{', '.join(names[:-1])} and {names[-1]}"
+    return some_of(names, 3)
 
 
 def blocks(

@@ -501,7 +501,8 @@ class ColumnFile:
             with naming(path):
                 index = _index_of(path)
                 if index is None:
-                    self._losses.damaged(path, "its end, and results of jobs, may be")
+                    what = "its end, and results of jobs, may be missing"
+                    self._losses.damaged(path, what)
                 self._index = index or _scanned(path)
         except (OSError, NewerState) as error:
             self._fail(error)
@@ -603,7 +604,7 @@ class ColumnFile:
             self._fail(error)
             return None
         if found is None:
-            self._losses.damaged(self._path, f"what it has of {key} is")
+            self._losses.damaged_job(self._path, key)
             return None
         return found, payload_of(content, found)
 

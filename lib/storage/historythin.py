@@ -229,7 +229,7 @@ class _Thinning:
     def _source(self, name: str) -> Source:
         path = self._folder / name
         if name.endswith(LOG):
-            note = partial(self._losses.damaged, path, "results of a run are")
+            note = partial(self._losses.damaged, path, "results of a run are missing")
             return RunLog(path.read_bytes(), passed_over=note)
         return ColumnFile(path, is_strict=True, losses=self._losses)
 

@@ -21,7 +21,7 @@ from lib.core.text import utc
 from lib.storage import history as history_module
 from lib.storage import historylog, historythin
 from lib.storage.history import History, Result, Share, share_of
-from lib.storage.historyblocks import HEADER_BYTES, blocks, payload_of
+from lib.storage.historyblocks import HEADER_BYTES, Losses, blocks, payload_of
 from lib.storage.historybuckets import (
     buckets_of,
     coarser,
@@ -1061,17 +1061,43 @@ def test_what_was_damaged_of_what_was_read_is_said(two_days, caplog, name, how):
         return
     (said,) = history.troubles(now)
     what = {
-        "2026-11-22T12.log": "results of a run are",
-        "2026-11-22.rows": f"what it has of {KEY} is",
+        "2026-11-22T12.log": "results of a run are missing",
+        "2026-11-22.rows": "what it has of disk root is missing",
     }[name]
     if how == "cut":
-        what = "its end, and results of jobs, may be"
-    assert said == f"{path} is damaged: {what} missing; put it back from a backup"
+        what = "its end, and results of jobs, may be missing"
+    assert said.startswith(f"{path} is damaged: {what}; put it back from a backup")
     if how == "flipped":
         for day in range(2, 5):
             record(two_days, NOON + 86_400 * day)
         thin(two_days)
         assert f"made small without a part: {said}" in caplog.messages
+
+
+def test_what_is_damaged_is_said_by_the_names_of_jobs_in_one_order(tmp_path):
+    day, hour, keys = tmp_path / "b.rows", tmp_path / "a.log", [KEY, OTHER]
+    keys += [JobKey("EmailChecker", "EmailChecker"), JobKey("Broken")]
+    backup = "put it back from a backup (without one you may move it away, with the "
+    for order in itertools.permutations(keys):
+        losses = Losses()
+        for key in order:
+            losses.damaged_job(day, str(key))
+        losses.damaged(hour, "results of a run are missing")
+        losses.damaged_job(hour, str(order[0]))
+        first, second = losses.texts()
+        name = order[0].identity or "Broken/"
+        assert first == (
+            f"{hour} is damaged: results of a run are missing, what it has of {name} "
+            f"is missing; {backup}rest of what it has)"
+        )
+        assert second.startswith(
+            f"{day} is damaged: what it has of Broken/, EmailChecker, disk root and 1 "
+            f"more is missing; {backup}"
+        )
+    losses = Losses()
+    losses.damaged_job(day, str(OTHER))
+    losses.damaged_job(day, str(KEY))
+    assert "what it has of disk root and http a is missing" in losses.texts()[0]
 
 
 def in_format_2(content):
