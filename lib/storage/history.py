@@ -16,7 +16,8 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta, tzinfo
 from functools import cached_property, partial
 from pathlib import Path
@@ -79,6 +80,7 @@ from lib.storage.historyrows import (
     change_of,
     hash_of,
     share_of,
+    text_of,
 )
 from lib.system.errors import NewerState, trouble
 
@@ -431,15 +433,20 @@ class History:
     def _change_lines(self, since: float, until: float) -> Iterator[bytes]:
         """Yield the lines of changes, if they may be of a time."""
         for name in (*old_changes(listed(self.folder)), CHANGES):
-            content = content_of(self.folder / name)
+            path = self.folder / name
+            content, lost = content_of(path), list[bytes]()
             if name.endswith(PACKED):
                 try:
-                    with naming(self.folder / name):
-                        content = _unpacked_changes(content, since, until)
+                    with naming(path):
+                        note = partial(lost.append, b"")
+                        content = _unpacked_changes(content, since, until, note)
                 except NewerState as error:
-                    self._losses.unread(self.folder / name, error)
+                    self._losses.unread(path, error)
                     logger.warning("it is not read on: %s", error)
                     continue
+            else:
+                lost = _damaged_lines(content)
+            self._losses.damaged_changes(path, len(lost))
             yield from content.split(b"\n")
 
     def policies(self) -> dict[str, bytes]:
@@ -691,6 +698,21 @@ def _refuse_newer(path: Path, start: int) -> None:
             pass
 
 
+def _damaged_lines(content: bytes) -> list[bytes]:
+    """Return the lines that are not whole, and that were not written again."""
+    lines = content.split(b"\n")
+    # A run may just be writing the last one.
+    damaged = [line for line in lines[:-1] if line and text_of(line) is None]
+    ordered = sorted(set(lines)) if damaged else []
+
+    def is_written_again(line: bytes) -> bool:
+        """Return whether a run had it cut off, and the next one wrote it whole."""
+        place = bisect_right(ordered, line)
+        return place < len(ordered) and ordered[place].startswith(line)
+
+    return [line for line in damaged if not is_written_again(line)]
+
+
 def packed_changes(content: bytes) -> bytes:
     """Return lines of changes as blocks, which say of which time they are."""
     lines, found = content.split(b"\n"), bytearray()
@@ -705,13 +727,16 @@ def packed_changes(content: bytes) -> bytes:
     return bytes(found)
 
 
-def _unpacked_changes(content: bytes, since: float, until: float) -> bytes:
+def _unpacked_changes(
+    content: bytes, since: float, until: float, passed_over: Callable[[], None]
+) -> bytes:
     def wants(one: Block) -> bool:
         is_kind = one.kind == CHANGES_KIND
         return is_kind and one.at_ms / 1000 < until and since <= one.names_at / 1000
 
     return b"\n".join(
-        zlib.decompress(payload_of(content, one)) for one in blocks(content, 0, wants)
+        zlib.decompress(payload_of(content, one))
+        for one in blocks(content, 0, wants, passed_over)
     )
 
 

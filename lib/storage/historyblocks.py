@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from lib.core.jobs import JobKey
-from lib.core.text import some_of
+from lib.core.text import counted, some_of
 from lib.storage.historyrows import (
     CODES,
     STATUSES,
@@ -91,6 +91,8 @@ class Losses:
         #: What is missing of each file, and the jobs of which something is.
         self._damaged: dict[Path, set[str]] = {}
         self._jobs: dict[Path, set[str]] = {}
+        #: How many changes of status each file has lost at least.
+        self._changes: dict[Path, int] = {}
 
     def unread(self, path: Path, error: OSError | NewerState) -> None:
         """Note that a file is not read at all; NewerState names it."""
@@ -108,11 +110,22 @@ class Losses:
         name = JobKey.parse(key).identity or key
         self._jobs.setdefault(path, set()).add(name)
 
+    def damaged_changes(self, path: Path, count: int) -> None:
+        """Note how many changes of status a file has lost at least."""
+        self._changes[path] = count
+
     def texts(self) -> list[str]:
         """Return what is missing, where, and what to do, a text for each file."""
         paths = sorted({*self._damaged, *self._jobs})
         unread = [self._unread[path] for path in sorted(self._unread)]
-        return [*unread, *map(self._text, paths)]
+        changes = [
+            f"{path} is damaged: it has lost at least {counted(count, 'change')} of "
+            "status, so outages may be longer, shorter or missing; put it back from a "
+            "backup"
+            for path, count in sorted(self._changes.items())
+            if count
+        ]
+        return [*unread, *changes, *map(self._text, paths)]
 
     def _text(self, path: Path) -> str:
         what = sorted(self._damaged.get(path, ()))

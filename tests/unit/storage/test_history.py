@@ -20,7 +20,7 @@ from lib.core.settings import HistoryAges
 from lib.core.text import utc
 from lib.storage import history as history_module
 from lib.storage import historylog, historythin
-from lib.storage.history import History, Result, Share, share_of
+from lib.storage.history import History, Result, Share, packed_changes, share_of
 from lib.storage.historyblocks import HEADER_BYTES, Losses, blocks, payload_of
 from lib.storage.historybuckets import (
     buckets_of,
@@ -744,11 +744,55 @@ def test_lost_changes_are_said_once_and_shown_until_they_are_put_back(
     record(tmp_path, NOON + 7 * 60, result(Status.FAILING))
     (line,) = caplog.messages
     assert f"{path} is shorter than it was: changes of status are missing" in line
-    assert history.troubles(now) == [f"since 2026-11-22 12:04 {line}"]
+    said = history.troubles(now)
+    assert said[0] == f"since 2026-11-22 12:04 {line}"
+    assert len(said) == (2 if how == "cut" else 1)
     path.write_bytes(whole + path.read_bytes())
     record(tmp_path, NOON + 8 * 60)
     assert not history.troubles(now) and len(caplog.messages) == 1
     assert len(history.changes()) == 5
+
+
+@pytest.mark.fault("C14", "changes of status are damaged")
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_damaged_changes_are_counted_and_said(tmp_path, is_packed):
+    statuses = itertools.cycle([Status.OK, Status.FAILING])
+    for minute, status in zip(range(6), statuses, strict=False):
+        record(tmp_path, NOON + 60 * minute, result(status))
+    path, now = tmp_path / "history" / "changes.log", datetime.fromtimestamp(NOON, UTC)
+    content = path.read_bytes()
+    if is_packed:
+        path = path.with_name("changes-01795349000.packed")
+        content = packed_changes(content) + packed_changes(content)
+    damaged = bytearray(content)
+    damaged[100] ^= 1
+    damaged[300] ^= not is_packed
+    path.write_bytes(damaged)
+    history = History(tmp_path, UTC)
+    assert len(history.changes()) == (6 if is_packed else 4)
+    lost = "1 change" if is_packed else "2 changes"
+    assert history.troubles(now) == [
+        f"{path} is damaged: it has lost at least {lost} of status, so outages may be "
+        "longer, shorter or missing; put it back from a backup"
+    ]
+    path.write_bytes(content)
+    assert History(tmp_path, UTC).troubles(now) == []
+
+
+@pytest.mark.fault("A14", "a run is killed while it appends changes of status")
+def test_a_change_that_was_cut_off_and_written_again_is_not_missed(tmp_path):
+    record(tmp_path, NOON)
+    path, now = tmp_path / "history" / "changes.log", datetime.fromtimestamp(NOON, UTC)
+    before, summary = path.read_bytes(), path.with_name("now.bin").read_bytes()
+    record(tmp_path, NOON + 60, result(Status.FAILING), result(key=OTHER))
+    added = path.read_bytes()[len(before) :]
+    for cut in range(0, len(added), 7):
+        path.write_bytes(before + added[:cut])
+        path.with_name("now.bin").write_bytes(summary)
+        history = History(tmp_path, UTC)
+        assert len(history.changes()) < 4 and history.troubles(now) == []
+        record(tmp_path, NOON + 120, result(Status.FAILING), result(key=OTHER))
+        assert len(history.changes()) == 3 and history.troubles(now) == []
 
 
 def test_changes_that_are_lost_with_the_summary_are_missed_too(tmp_path):
