@@ -228,6 +228,7 @@ def _history_troubles(settings: Settings) -> Iterable[Problem]:
 
     history, now = History(settings.state, settings.zone), utc_now()
     is_written = not history.not_written(now)
+    history.look_through()
     for why in history.troubles(now):
         yield Problem(f"history: {why}", warning=is_written)
 

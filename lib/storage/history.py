@@ -493,6 +493,16 @@ class History:
         self._note_newer()
         return [*found, *self._losses.texts()]
 
+    def look_through(self) -> None:
+        """Read all results that are kept, so that ``troubles`` says what is damaged."""
+        from lib.storage.historycolumns import ColumnFile
+
+        for name in row_files(listed(self.folder)):
+            if name.endswith(LOG):
+                self._source(name, 0.0, float("inf"))
+            else:
+                ColumnFile(self.folder / name, losses=self._losses).look_through()
+
     def _note_newer(self) -> None:
         """Note which files of hours, days and months a newer Checker wrote."""
         names = listed(self.folder)

@@ -599,14 +599,31 @@ class ColumnFile:
             finally:
                 os.close(descriptor)
             with naming(self._path):
-                found = next(blocks(content), None)
+                return self._whole(key, content)
         except (OSError, NewerState) as error:
             self._fail(error)
             return None
+
+    def _whole(self, key: str, content: bytes) -> tuple[Block, memoryview] | None:
+        """Return the block of a job, and what is in it; None if it is damaged."""
+        found = next(blocks(content), None)
         if found is None:
             self._losses.damaged_job(self._path, key)
             return None
         return found, payload_of(content, found)
+
+    def look_through(self) -> None:
+        """Look at the block of each job, of which ``losses`` gets what is damaged."""
+        keys, lengths = self._index.keys, self._index.lengths
+        try:
+            content = self._path.read_bytes()
+            with naming(self._path):
+                for key, start, length in zip(
+                    keys, self._starts, lengths, strict=False
+                ):
+                    self._whole(key, content[start : start + length])
+        except (OSError, NewerState) as error:
+            self._fail(error)
 
 
 def _scanned(path: Path) -> Index:

@@ -9,7 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib.cli import look
-from lib.storage import auditlog
+from lib.core.enums import Status
+from lib.core.jobs import JobKey
+from lib.storage import auditlog, historylog
+from lib.storage.history import Result
+from lib.storage.historyblocks import blocks
 from tests.support.instance import NO_MAIL, Instance
 from tests.support.terminal import watched
 
@@ -255,6 +259,27 @@ def test_what_is_missing_of_the_history_is_said_wherever_it_is_shown(tmp_path):
     assert said in (page / "index.html").read_text()
     # No settings mend it.
     assert severities(there, said) == ["warning"]
+
+
+def test_validate_names_files_of_results_that_are_damaged(tmp_path):
+    there, key = Instance(tmp_path, SETTINGS), JobKey("DiskSpace", "disk gone")
+    before = datetime.now(UTC) - timedelta(days=2)
+    result = Result.of(key, Status.OK, "", 0.1, {}, "", b"{}", 60.0)
+    historylog.record(there.state, None, before.timestamp(), [result])
+    for _run in range(2):
+        there.cron()
+    (rows,) = (there.state / "history").glob("*.rows")
+    log, *_none = (there.state / "history").glob("*T*.log")
+    assert severities(there, "is damaged") == []
+    for path, what in (
+        (rows, "what it has of disk gone is missing"),
+        (log, "results of a run are missing"),
+    ):
+        content = bytearray(path.read_bytes())
+        # The second block is that of the job, or of the first run.
+        content[list(blocks(bytes(content)))[1].start + 9] ^= 1
+        path.write_bytes(content)
+        assert severities(there, f"history: {path} is damaged: {what}") == ["warning"]
 
 
 def severities(there, said):
