@@ -58,6 +58,7 @@ from lib.storage.historyfiles import (
 )
 from lib.storage.historynames import Names, names_in
 from lib.storage.historynow import (
+    BEFORE,
     NOW,
     Summary,
     content_of,
@@ -479,6 +480,12 @@ class History:
             return [why]
         summary = self._summary()
         found = self.lost_time()
+        if not summary.log and row_files(listed(self.folder)):
+            found.append(
+                f"{self.folder / NOW} and {BEFORE} are damaged or gone: the latest "
+                "results and the time of today are missing until the next run, which "
+                "counts anew what it can"
+            )
         if summary.today_since:
             since = table_time(utc(summary.today_since), self.zone, now)
             found.append(

@@ -815,7 +815,10 @@ def test_the_time_of_a_day_that_was_lost_with_the_summary_is_counted_anew(
     now, history = datetime.fromtimestamp(NOON, UTC), History(tmp_path, UTC)
     assert historythin.thin(tmp_path, zone=UTC) and history.troubles(now) == []
     for name in ("now.bin", "before.bin"):
-        (tmp_path / "history" / name).unlink()
+        (tmp_path / "history" / name).write_bytes(b"x" * is_folded)
+    (said,) = history.troubles(now)
+    path = tmp_path / "history" / "now.bin"
+    assert said.startswith(f"{path} and before.bin are damaged or gone: the latest ")
     if is_folded:
         log_of(tmp_path, "2026-11-22T15").unlink()
     record(tmp_path, NOON + 3600 * 5)
