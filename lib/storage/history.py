@@ -526,18 +526,35 @@ class History:
         Or one by the midnights of another time zone.  The oldest is first.  Raise
         NewerState.
         """
-        summary = self._summary()
-        if not row_files([summary.log]):
-            return []
-        # The clock may have been ahead once, of which it says today.
-        begin = span_of(summary.log)[0]
-        today = min(summary.today, local_day(begin, self.zone))
+        today = self._today()
         known = days_in(content_of(self.folder / BARS))
         return [
             day
             for day in self._days_with_files()
             if day < today and known.get(ordinal_of(day)) != self._begins(day)
         ]
+
+    def _today(self) -> str:
+        """Return the day of the last run; empty: none is known."""
+        summary = self._summary()
+        if not row_files([summary.log]):
+            return ""
+        # The clock may have been ahead once, of which it says today.
+        begin = span_of(summary.log)[0]
+        return min(summary.today, local_day(begin, self.zone))
+
+    def _days_of_nothing(self, known: Collection[int]) -> list[str]:
+        """Return the days before today of which neither time nor results are kept.
+
+        ``known``: the days that bars.log has.
+        """
+        today, first = self._today(), self._first_change()
+        if not today or first is None:
+            return []
+        days = range(ordinal_of(local_day(first, self.zone)), ordinal_of(today))
+        lost = [date.fromordinal(day).isoformat() for day in days if day not in known]
+        kept = set(self._days_with_files())
+        return [day for day in lost if day not in kept]
 
     def _begins(self, day: str) -> float:
         """Return when a day begins where people live."""
@@ -566,13 +583,15 @@ class History:
 
     def lost_time(self) -> list[str]:
         """Return in words of which days bars.log has lost the time, if of any."""
-        path = self.folder / BARS
+        path, damage = self.folder / BARS, list[bytes]()
         try:
-            lost, known = self.lost_days(), days_in(content_of(path))
+            known = days_in(content_of(path), partial(damage.append, b""))
+            lost = self.lost_days()
         except NewerState as error:
             return [f"{path}: {error}"]
         moved = [day for day in lost if ordinal_of(day) in known]
         gone = [day for day in lost if day not in moved]
+        nothing = self._days_of_nothing(known) if damage else []
         found = []
         if gone:
             found.append(
@@ -580,6 +599,12 @@ class History:
                 "unknown in uptimes, bars and the lengths of outages until runs have "
                 "counted it anew; days of which no results are kept stay unknown "
                 "unless you put it back from a backup"
+            )
+        if nothing:
+            found.append(
+                f"{path} is damaged: the time of {which_days(nothing)}, of which no "
+                "results are kept, counts as unknown in uptimes, bars and the lengths "
+                "of outages; put it back from a backup"
             )
         if moved:
             found.append(

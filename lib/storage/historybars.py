@@ -7,7 +7,7 @@ A run appends a block when a day is over; of several of one day the last one cou
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 
 import msgspec
@@ -36,14 +36,17 @@ def bars_in(content: bytes, first: str, last: str) -> Iterator[tuple[str, Bars]]
         yield msgspec.json.decode(text, type=tuple[str, Bars])
 
 
-def days_in(content: bytes) -> dict[int, float]:
+def days_in(
+    content: bytes, passed_over: Callable[[], None] = lambda: None
+) -> dict[int, float]:
     """Return when each day began that is there and whole; days are as dates count them.
 
-    Raise NewerState where a newer Checker wrote on.
+    ``passed_over`` is called where something damaged lies before a block.  Raise
+    NewerState where a newer Checker wrote on.
     """
     return {
         one.names_at: one.at_ms / 1000
-        for one in blocks(content)
+        for one in blocks(content, 0, None, passed_over)
         if one.kind == BARS_KIND
     }
 

@@ -859,6 +859,38 @@ def test_lost_time_of_days_is_said(tmp_path, how):
     ]
 
 
+@pytest.mark.fault("C14", "the time of days is damaged, of which no results are kept")
+def test_lost_time_of_days_without_results_is_said(tmp_path):
+    # Nothing was checked on the 25th.
+    for day in (0, 1, 2, 4, 5, 6, 7):
+        record(tmp_path, NOON + 86_400 * day)
+    path, history = tmp_path / "history" / "bars.log", History(tmp_path, UTC)
+    now = datetime.fromtimestamp(NOON + 86_400 * 7, UTC)
+    for day in (22, 23, 24):
+        log_of(tmp_path, f"2026-11-{day}T12").unlink()
+    assert history.troubles(now) == []
+    whole = path.read_bytes()
+    content, which = bytearray(whole), list(blocks(whole))
+    content[which[1].start] ^= 1
+    path.write_bytes(content)
+    backup = "put it back from a backup"
+    (said,) = history.troubles(now)
+    assert said.startswith(f"{path} is damaged: the time of 2026-11-23, of which no ")
+    assert said.endswith(backup)
+    assert historythin.thin(tmp_path, zone=UTC) and history.troubles(now) == [said]
+    content[which[0].start] ^= 1
+    path.write_bytes(content)
+    (said,) = history.troubles(now)
+    assert "damaged: the time of 2 days from 2026-11-22 on, of which no " in said
+    # Of one that has results, those of others are said by themselves.
+    content[which[-1].start] ^= 1
+    content += whole[which[-2].start - HEADER_BYTES : which[-2].end]
+    path.write_bytes(content)
+    first, second = history.troubles(now)
+    assert "the time of 2026-11-28 counts as unknown" in first
+    assert second == said
+
+
 def thinned(folder, zone=UTC, slice_s=1e9):
     """Thin until nothing is to be done; return how many slices it took."""
     ages = HistoryAges(2 * 86_400.0, 4 * 86_400.0, 60 * 86_400.0)
