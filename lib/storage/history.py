@@ -61,6 +61,7 @@ from lib.storage.historynow import (
     BEFORE,
     NOW,
     Summary,
+    are_changes_lost,
     content_of,
     local_day,
     lost_changes,
@@ -497,8 +498,17 @@ class History:
             lost_at = utc(summary.changes_lost_at)
             since = table_time(lost_at, self.zone, now)
             found.append(f"since {since} {lost_changes(self.folder)}")
+        elif self._are_changes_lost(summary):
+            found.append(lost_changes(self.folder))
         self._note_newer()
         return [*found, *self._losses.texts()]
+
+    def _are_changes_lost(self, summary: Summary) -> bool:
+        try:
+            return are_changes_lost(self.folder, summary)
+        except OSError:
+            # What reads them says so.
+            return False
 
     def look_through(self) -> None:
         """Read all results that are kept, so that ``troubles`` says what is damaged."""

@@ -35,7 +35,6 @@ from lib.storage.historyfiles import (
     POLICIES,
     RENAMES,
     listed,
-    old_changes,
     row_files,
     utc_hour,
 )
@@ -46,8 +45,10 @@ from lib.storage.historynow import (
     SAID_FOR_S,
     Counted,
     Summary,
+    are_changes_lost,
     lost_changes,
     read_summary,
+    size_of,
 )
 from lib.storage.historyrows import Rename, Result, change_line, hash_of
 from lib.system.errors import NewerState, StateError, trouble
@@ -180,31 +181,14 @@ def _keep_policies(
 
 def _note_lost_changes(folder: Path, summary: Summary, at: float) -> None:
     """Note that changes of status are gone which a run had written; say it once."""
-    size = _size_of(folder / CHANGES)
-    if _are_changes_lost(folder, summary, size):
+    size = size_of(folder / CHANGES)
+    if are_changes_lost(folder, summary):
         if not summary.changes_lost_at:
             summary.changes_lost_at = at
             logger.warning("%s", lost_changes(folder))
     elif size > summary.changes_bytes or at > summary.changes_lost_at + SAID_FOR_S:
         # They were put back, or everybody has read it.
         summary.changes_lost_at = 0.0
-
-
-def _are_changes_lost(folder: Path, summary: Summary, size: int) -> bool:
-    if size and size >= summary.changes_bytes:
-        return False
-    asides = old_changes(listed(folder))
-    if size < summary.changes_bytes:
-        # A run that was killed may just have set them aside.
-        return not any(name.endswith(LOG) for name in asides)
-    return not asides and (folder / BARS).exists()
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def catch_up(folder: Path, counted: Counted) -> None:
@@ -259,7 +243,7 @@ def _save(folder: Path, counted: Counted) -> None:
     if counted.bars:
         days = [bars_block(*each) for each in counted.bars]
         _append(folder / BARS, b"".join(days), sync=True)
-    counted.summary.changes_bytes = _size_of(folder / CHANGES)
+    counted.summary.changes_bytes = size_of(folder / CHANGES)
     replace_softly(folder / NOW, _now_block(counted.summary))
 
 

@@ -19,7 +19,7 @@ import msgspec
 from lib.core.jobs import JobKey
 from lib.core.text import in_zone
 from lib.storage.historyblocks import NOW_KIND, blocks, naming, payload_of
-from lib.storage.historyfiles import CHANGES
+from lib.storage.historyfiles import BARS, CHANGES, LOG, listed, old_changes
 from lib.storage.historyrows import (
     CODES,
     NOTHING,
@@ -149,6 +149,26 @@ def _summary_in(content: bytes) -> Summary | None:
             except msgspec.MsgspecError:
                 return None
     return None
+
+
+def are_changes_lost(folder: Path, summary: Summary) -> bool:
+    """Return whether changes of status are gone which a run had written."""
+    size = size_of(folder / CHANGES)
+    if size and size >= summary.changes_bytes:
+        return False
+    asides = old_changes(listed(folder))
+    if size < summary.changes_bytes:
+        # A run that was killed may just have set them aside.
+        return not any(name.endswith(LOG) for name in asides)
+    return not asides and (folder / BARS).exists()
+
+
+def size_of(path: Path) -> int:
+    """Return how many bytes a file has; 0 if it is missing."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def lost_changes(folder: Path) -> str:

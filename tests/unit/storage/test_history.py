@@ -739,6 +739,8 @@ def test_lost_changes_are_said_once_and_shown_until_they_are_put_back(
         path.unlink()
     else:
         path.write_bytes(whole[: 90 if how == "cut" else 0])
+    (said,) = history.troubles(now)
+    assert said.startswith(f"{path} is shorter than it was: changes of status are ")
     for minute in (4, 5, 6):
         record(tmp_path, NOON + 60 * minute)
     record(tmp_path, NOON + 7 * 60, result(Status.FAILING))
