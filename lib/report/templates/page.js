@@ -14,6 +14,12 @@
     const sections = all("[aria-labelledby=trouble], [aria-labelledby=incidents]")
       .filter((one) => one.querySelector("li"));
     const open = groups.map((group) => group.open);
+    const heads = groups.map((group) => group.querySelector("summary b").nextSibling);
+    const said = heads.map((head) => head.textContent);
+    const counted = (those) => {
+      const bad = those.filter((row) => "fuwr".includes(row.className)).length;
+      return ": " + those.length + (those[1] ? " jobs" : " job") + (bad ? `, ${bad} not OK` : "");
+    };
     const filter = () => {
       const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
       let count = 0;
@@ -30,10 +36,12 @@
         one.hidden = !one.querySelector(".cards > li:not([hidden]), .incidents > li:not([hidden])");
       });
       groups.forEach((group, place) => {
-        const some = group.querySelector("tbody tr:not([hidden])");
-        group.hidden = !some;
+        const some = [...group.querySelectorAll("tbody tr:not([hidden])")];
+        group.hidden = !some.length;
+        heads[place].textContent = words.length ? counted(some) : said[place];
         group.open = words.length ? true : open[place];
       });
+      all("#none").forEach((one) => { one.hidden = count > 0; });
       document.getElementById("found").textContent = words.length ? count + " of " + rows.length : "";
     };
     if (form.hidden) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -251,6 +252,16 @@ def test_a_search_shows_what_is_not_ok_and_incidents_of_what_it_finds(driver, pa
         one.type(*"warning")
         assert one.run(cards) == [card for card in all_cards if "warning" in card]
         assert name not in one.run(incidents)
+        rows, heads = (
+            f"return [...document.querySelectorAll('{which}')]"
+            ".map(one => one.textContent)"
+            for which in (
+                ".group tbody tr:not([hidden])",
+                ".group:not([hidden]) summary",
+            )
+        )
+        numbers = [re.search(r": (\d+) jobs?\b", head)[1] for head in one.run(heads)]
+        assert sum(map(int, numbers)) == len(one.run(rows))
         one.run("document.getElementById('q').value = ''")
         one.type("x", "\ue003")
         assert (one.run(cards), one.run(incidents)) == (all_cards, all_incidents)
@@ -262,8 +273,11 @@ def test_a_search_shows_what_is_not_ok_and_incidents_of_what_it_finds(driver, pa
         before = one.run(headings)
         one.type(*"nowhere")
         assert one.run(headings) == ["announcements", "jobs", "self"]
+        none = "return document.getElementById('none').checkVisibility()"
+        assert one.run(none)
         one.run("document.getElementById('q').value = ''")
         one.type("x", "\ue003")
+        assert not one.run(none)
         assert one.run(headings) == before
         # The name of a group is a tag of its jobs.
         one.type(*"group-0")
