@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -62,7 +63,6 @@ def runs(state: Path, jobs: int, minutes: range) -> None:
 def ninety_days(state: Path, jobs: int) -> None:
     """Have bars of 90 days, each with some minutes of failing."""
     from lib.storage.history import BARS, FOLDER, TIMES, bars_block
-    from lib.storage.historynow import midnight
 
     chance, content = Random(2), b""
     for ago in range(90, 0, -1):
@@ -73,7 +73,10 @@ def ninety_days(state: Path, jobs: int) -> None:
             times[TIMES.index("ok")] = DAY_S - failing
             bars[str(key_of(number))] = times
         day = END.date() - timedelta(days=ago)
-        content += bars_block(day.isoformat(), bars, midnight(day, UTC))
+        begin = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+        # Earlier commits do not say when a day began.
+        more = (begin,) if _takes(bars_block, "begin") else ()
+        content += bars_block(day.isoformat(), bars, *more)
     (state / FOLDER / BARS).write_bytes(content)
 
 
@@ -165,7 +168,18 @@ def status(state: Path, jobs: int) -> float:
     values = {"time": value(), "load": value()}
     keys = [key_of(number) for number in range(jobs)]
     measured, now = dict.fromkeys(keys, values), END + timedelta(seconds=30)
-    return cpu_s(lambda: looks(History(state, UTC), keys, measured, now))
+
+    def look() -> None:
+        history = History(state, UTC)
+        # Earlier commits read the latest results themselves.
+        more = {"latest": history.latest()} if _takes(looks, "latest") else {}
+        looks(history, keys, measured, now=now, **more)
+
+    return cpu_s(look)
+
+
+def _takes(function: Callable[..., object], name: str) -> bool:
+    return name in signature(function).parameters
 
 
 def cpu_s(call: Callable[[], object]) -> float:
