@@ -135,7 +135,10 @@ class OnRecord:
             if row.status is not Status.OK
         }
         keys = (JobKey.parse(text) for text in self._lines if "/" in text)
-        of_log = {self._owner(key) for key in keys if key.file}
+        renamed = {one.old for one in self._history.names.renames}
+        of_log = {
+            self._owner(key) if key in renamed else key for key in keys if key.file
+        }
         return (found | of_log) - {OWN_KEY}
 
     def _owner(self, key: JobKey) -> JobKey:

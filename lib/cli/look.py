@@ -41,9 +41,10 @@ def status(args: argparse.Namespace) -> int:
         print(f"checker: --watch does not go with {why}", file=sys.stderr)
         return TROUBLE
     # The first screen would wipe off what is said of a name of no job.
-    snapshot = _snapshot(state_of(settings), settings)
-    if code := _meant(args.words, snapshot)[1]:
-        return code
+    if args.words:
+        _keys, code = _meant(args.words, _snapshot(state_of(settings), settings))
+        if code:
+            return code
     return watch(lambda: _status(args, settings), sys.stdout)
 
 

@@ -279,9 +279,8 @@ def _checked(
     """Return when each of the jobs was last checked, if that is known."""
     found = {}
     for key in keys:
-        record, known = snapshot.records.get(key, Record(key)), snapshot.catalog.get(
-            key
-        )
+        record = snapshot.records.get(key, Record(key))
+        known = snapshot.catalog.get(key)
         at = checked_at(
             key, record, known, latest.get(key), snapshot.run, snapshot.settings.zone
         )

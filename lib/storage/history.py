@@ -62,10 +62,10 @@ from lib.storage.historynow import (
     NOW,
     Summary,
     are_changes_lost,
+    begin_of,
     content_of,
     local_day,
     lost_changes,
-    midnight,
     next_midnight,
     read_summary,
 )
@@ -331,7 +331,7 @@ class History:
         count = int((until - since) // _DAY_S) + 2
         found = []
         for day, share in sorted(self.days({key}, count, until).get(key, {}).items()):
-            begin = midnight(date.fromisoformat(day), self.zone)
+            begin = begin_of(day, self.zone)
             ends = next_midnight(day, self.zone)
             known_s = sum(share[:-1])
             if until < ends:
@@ -541,7 +541,7 @@ class History:
         return [
             day
             for day in self._days_with_files()
-            if day < today and known.get(ordinal_of(day)) != self._begins(day)
+            if day < today and known.get(ordinal_of(day)) != begin_of(day, self.zone)
         ]
 
     def _today(self) -> str:
@@ -565,10 +565,6 @@ class History:
         lost = [date.fromordinal(day).isoformat() for day in days if day not in known]
         kept = set(self._days_with_files())
         return [day for day in lost if day not in kept]
-
-    def _begins(self, day: str) -> float:
-        """Return when a day begins where people live."""
-        return midnight(date.fromisoformat(day), self.zone)
 
     def _days_with_files(self) -> list[str]:
         """Return the days where people live of which there may be results."""

@@ -174,17 +174,17 @@ def blocks(
         if is_ours and last <= end:
             one = Block(kind, rows, first, length, at_ms, names_at)
             is_wanted = wants is None or wants(one)
-            if is_wanted and zlib.crc32(view[first:last]) == total:
+            if is_wanted:
+                is_whole = zlib.crc32(view[first:last]) == total
+            else:
+                # Of a block that was cut off the next one lies within.
+                is_whole = last == end or content[last : last + 4] == _MAGIC
+            if is_whole:
                 if is_damaged:
                     passed_over()
                 is_damaged, at = False, last
-                yield one
-                continue
-            # Of a block that was cut off the next one lies within.
-            if not is_wanted and (last == end or content[last : last + 4] == _MAGIC):
-                if is_damaged:
-                    passed_over()
-                is_damaged, at = False, last
+                if is_wanted:
+                    yield one
                 continue
         # A write that was cut off: the next block begins somewhere behind it.
         is_damaged = True

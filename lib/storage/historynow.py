@@ -189,6 +189,11 @@ def midnight(day: date, zone: tzinfo | None) -> float:
     return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
 
 
+def begin_of(day: str, zone: tzinfo | None) -> float:
+    """Return when a day begins where people live."""
+    return midnight(date.fromisoformat(day), zone)
+
+
 def next_midnight(day: str, zone: tzinfo | None) -> float:
     """Return when a day is over where people live."""
     return midnight(date.fromisoformat(day) + timedelta(days=1), zone)
@@ -211,7 +216,7 @@ class Counted:
         day = local_day(at, self._zone)
         if not summary.today:
             self._begin_day(day)
-        elif summary.today_at != self._midnight(summary.today):
+        elif summary.today_at != begin_of(summary.today, self._zone):
             self._begin_in_zone(day, at)
         # A clock that was set back changes no day that is over.
         while summary.today < day:
@@ -255,7 +260,7 @@ class Counted:
 
     def _begin_day(self, day: str) -> None:
         self.summary.today = day
-        self.summary.today_at = self._midnight(day)
+        self.summary.today_at = begin_of(day, self._zone)
 
     def _begin_in_zone(self, day: str, at: float) -> None:
         """Begin a day that was under way when another time zone came to count.
@@ -267,9 +272,6 @@ class Counted:
         for one in self.summary.jobs.values():
             one.count_to(at)
             one.times = [0.0] * len(TIMES)
-
-    def _midnight(self, day: str) -> float:
-        return midnight(date.fromisoformat(day), self._zone)
 
     def _forget(self, midnight: float) -> None:
         """Forget jobs that have had no result for long: they are no more."""

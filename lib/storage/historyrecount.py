@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from datetime import date
 
 from lib.storage.history import History
 from lib.storage.historybars import Bars, bars_in, days_in
 from lib.storage.historyblocks import bars_block
 from lib.storage.historyfiles import BARS, UNFINISHED
-from lib.storage.historynow import content_of, midnight, next_midnight
+from lib.storage.historynow import begin_of, content_of, next_midnight
 from lib.system.files import open_to_write, replace_softly, write_whole
 
 logger = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ def recount(history: History, is_over: Callable[[], bool]) -> bool:
 
 def _recount_day(history: History, day: str, is_over: Callable[[], bool]) -> bool:
     """Return whether a day was counted in time; what is done of it is kept."""
-    begin = midnight(date.fromisoformat(day), history.zone)
+    begin = begin_of(day, history.zone)
     end = next_midnight(day, history.zone)
     part = history.folder / (BARS + UNFINISHED)
     bars: Bars = {}

@@ -37,6 +37,13 @@ def printed(words: Sequence[str], at: datetime, columns: int = 80) -> str:
     ``words`` are the program and its arguments.
     """
     process, ours = _started([str(at.timestamp()), *words], columns)
+    said = all_of(ours)
+    assert process.wait(timeout=60) == 0, said
+    return said.decode().replace("\r\n", "\n")
+
+
+def all_of(ours: int) -> bytes:
+    """Return what is printed on a terminal until nobody has it open; close it."""
     said = bytearray()
     try:
         while part := os.read(ours, 65536):
@@ -45,8 +52,7 @@ def printed(words: Sequence[str], at: datetime, columns: int = 80) -> str:
         # Linux says so that nobody has the terminal open any more.
         pass
     os.close(ours)
-    assert process.wait(timeout=60) == 0, said
-    return said.decode().replace("\r\n", "\n")
+    return bytes(said)
 
 
 def watched(words: Sequence[str], last: str, lines: int = 50) -> str:

@@ -25,6 +25,7 @@ from tests.support.instance import CHECKER, Instance, Ran, flag_job
 from tests.support.listeners import closed_port
 from tests.support.program import our_program
 from tests.support.servers import PASSWORD, SmtpServer
+from tests.support.terminal import all_of
 
 FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
 OK = "[disk root]\npath = /\nlimit = 100\n"
@@ -609,14 +610,7 @@ def test_tables_are_for_people_on_a_terminal(instance):
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"},
     )
     os.close(slave)
-    shown = b""
-    try:
-        while part := os.read(master, 65536):
-            shown += part
-    except OSError:
-        # Linux ends a terminal's output so.
-        pass
-    os.close(master)
+    shown = all_of(master)
     assert process.wait(timeout=30) == 0
     assert b"disk full" in shown
     assert "─".encode() in shown or b"\x1b[" in shown
