@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from lib.core import encoding
 from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
 from lib.core.records import Record
-from lib.storage.codec import packed, read_value, unpacked
+from lib.storage.codec import packed, packed_tightly, read_value, value_in
 from lib.system.errors import StateError
 from lib.system.files import Damaged
 
@@ -35,7 +34,7 @@ TEXT = packed(FAILING)
 def read(content: bytes) -> Record | None:
     """Return the record in a text; None if the text is damaged."""
     try:
-        return encoding.convert(unpacked(content)[0], Record)
+        return value_in(content, Record)[0]
     except (Damaged, ValueError):
         return None
 
@@ -107,6 +106,9 @@ def test_what_is_no_text_of_ours_says_how_it_shows(tmp_path, content, approved):
 
 def test_a_text_laid_out_anew_says_the_same():
     assert read(json.dumps(json.loads(TEXT), sort_keys=True).encode()) == FAILING
+    assert read(packed_tightly(FAILING)) == FAILING
+    with_a_default = TEXT.replace(b' "key"', b' "unseen_since": null,\n "key"')
+    assert read(with_a_default) == FAILING
 
 
 def test_an_edited_text_without_its_sum_is_taken_with_a_warning(
