@@ -111,7 +111,10 @@ def settled(record: Record, now: datetime) -> Record:
     """Return the record without changes that are too old, and none in the future."""
     if not record.changes:
         return record
-    changes = [replace(change, at=min(change.at, now)) for change in record.changes]
+    changes = [
+        change if change.at <= now else replace(change, at=now)
+        for change in record.changes
+    ]
     if record.flapping_since is None:
         changes = [change for change in changes if now - change.at < WINDOW]
     elif record.flapping_since > now:

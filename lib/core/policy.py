@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
 from msgspec.structs import replace
 
@@ -94,6 +95,7 @@ _MOMENTS = (
     "pending_since",
     "unseen_since",
 )
+_moments = attrgetter(*_MOMENTS)
 
 #: Kinds that say that a job is failing, or a warning.
 _ALERTS = frozenset({MessageKind.ALERT, MessageKind.REMINDER})
@@ -106,8 +108,8 @@ def settled(record: Record, now: datetime) -> Record:
     """
     corrected = {
         name: now
-        for name in _MOMENTS
-        if (moment := getattr(record, name)) is not None and moment > now
+        for name, moment in zip(_MOMENTS, _moments(record), strict=True)
+        if moment is not None and moment > now
     }
     queued = tuple(
         (
