@@ -407,13 +407,13 @@ class KindInfo(Stored, frozen=True):
 _NO_WORD = re.compile(r"[^A-Za-z0-9]+")
 
 
-#: Asked several times in a run for each record there is.
-@lru_cache(maxsize=16_384)
 def page_name(key: JobKey) -> str:
     """Return the file of a job's page, beside the front page."""
     return f"job-{file_stem(key)}.html"
 
 
+#: Asked several times in a run for each record there is.
+@lru_cache(maxsize=16_384)
 def file_stem(key: JobKey) -> str:
     """Return the name, without ending, of the file that keeps a job's record.
 
