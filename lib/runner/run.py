@@ -394,8 +394,7 @@ def _progress(ctx: RunContext) -> Progress:
 
 def _has_mail(ctx: RunContext) -> bool:
     """Return whether a message is queued, or a bundle is not done with."""
-    records = ctx.session.records.values()
-    return ctx.has_bundles or any(record.queued for record in records)
+    return ctx.has_bundles or ctx.session.has_queued
 
 
 def _write_audit_log(ctx: RunContext) -> None:

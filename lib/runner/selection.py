@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,8 +57,8 @@ def why_load(
 ) -> str:
     """Return why a file has to be loaded in this run; nothing if it need not be.
 
-    ``jobs`` are the jobs it had when it was last loaded (``asked``); ``mark`` is that
-    of its folder now, see ``marks_of``.
+    ``jobs`` are the jobs it had when it was last loaded (``asked``), ``records`` those
+    of its jobs; ``mark`` is that of its folder now, see ``marks_of``.
     """
     if due.frequencies - {JobFrequency.MINUTE}:
         return "an order above minute asks everybody"
@@ -73,8 +73,6 @@ def why_load(
     if any(job.enabled and job.is_new for job in jobs.values()):
         return "a job of it has not run yet"
     for record in records:
-        if record.key.file != file.name:
-            continue
         entry = jobs.get(record.key)
         if (
             entry
@@ -126,6 +124,14 @@ def by_file(
     for key, entry in catalog.items():
         jobs_of.setdefault(entry.file, {})[key] = entry
     return jobs_of
+
+
+def by_name(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Return the records by the name of their job's file."""
+    records_of: dict[str, list[Record]] = {}
+    for record in records:
+        records_of.setdefault(record.key.file, []).append(record)
+    return records_of
 
 
 def marks_of(
@@ -194,7 +200,7 @@ def files_to_load(ctx: RunContext) -> list[JobFile]:
     folders = {file.path.parent for file in usable}
     ctx.marks.update(marks_of(folders, ctx.settings.files, ctx.began_at))
     jobs_of = by_file(ctx.catalog)
-    records = list(ctx.session.records.values())
+    records = by_name(ctx.session.records.values())
     words = {title.partition(" ")[0] for title in ctx.settings.ini}
     usable = [file for file in usable if may_have_jobs(file, words, records)]
     files: list[JobFile] = []
@@ -209,7 +215,7 @@ def files_to_load(ctx: RunContext) -> list[JobFile]:
                 mark,
                 before,
                 jobs,
-                records,
+                records.get(file.name, ()),
                 ctx.due,
                 ctx.began_at,
                 ctx.silences,
@@ -236,12 +242,13 @@ def _files_of(
 
 
 def may_have_jobs(
-    file: JobFile, words: Collection[str], records: Iterable[Record]
+    file: JobFile, words: Collection[str], on_record: Container[str]
 ) -> bool:
     """Return whether a file may have jobs: not a kind of which there is no section.
 
-    ``words`` are those with which the titles of the sections begin.  Loading what a
-    kind imports costs more than the whole rest of a run.
+    ``words`` are those with which the titles of the sections begin, ``on_record`` the
+    files whose jobs have records.  Loading what a kind imports costs more than the
+    whole rest of a run.
     """
     section = _SECTION_OF.get(file.name)
     if section is None or not file.ships:
@@ -249,7 +256,7 @@ def may_have_jobs(
     if section in words:
         return True
     # The job of a section that is gone, or the file itself, which was broken.
-    return any(record.key.file == file.name for record in records)
+    return file.name in on_record
 
 
 def section_of(file: str) -> str:

@@ -166,14 +166,17 @@ class StoreSession:
         self.writer = state.writer
         self._now = now
         self._records: dict[JobKey, Record] = {}
+        #: The keys of those with messages in their queues.
+        self._queued: set[JobKey] = set()
         self._on_disk = set(found.records)
         self._changed: set[JobKey] = set()
         self._changed_at = 0.0
         #: The keys under which records were, and those under which they are now.
         self._renamed: dict[JobKey, JobKey] = {}
         for key, record in found.records.items():
-            self._records[key] = policy.settled(record, now)
-            if self._records[key] is not record:
+            settled = policy.settled(record, now)
+            self._put(settled)
+            if settled is not record:
                 self._note_change(key)
         self._read_again = [found.records[key] for key in sorted(found.read_again)]
         for record in self._read_again:
@@ -190,6 +193,11 @@ class StoreSession:
     def records(self) -> Mapping[JobKey, Record]:
         """Return the records, by key; a job that is OK may have none."""
         return MappingProxyType(self._records)
+
+    @property
+    def has_queued(self) -> bool:
+        """Return whether a message of any record is queued."""
+        return bool(self._queued)
 
     @property
     def lost(self) -> frozenset[str]:
@@ -249,7 +257,7 @@ class StoreSession:
         before = self._records.get(job.key_before) if job.key_before else None
         if before is None or before.is_default:
             return None
-        self._records[before.key] = Record(before.key, before.name)
+        self._put(Record(before.key, before.name))
         self._note_change(before.key)
         self._renamed[before.key] = job.key
         return before
@@ -267,11 +275,10 @@ class StoreSession:
         # there, and no longer lost.
         needs_file = not record.is_default or key in self._on_disk or self._is_lost(key)
         if needs_file:
-            self._records[key] = record
+            self._put(record)
             self._note_change(key)
         else:
-            self._records.pop(key, None)
-            self._changed.discard(key)
+            self._drop(key)
 
     def commit(self) -> None:
         """Make all that was kept durable; raise StateError if that fails."""
@@ -365,8 +372,7 @@ class StoreSession:
                 continue
             after = policy.unseen(record, now)
             if after is None:
-                del self._records[record.key]
-                self._changed.discard(record.key)
+                self._drop(record.key)
                 forgotten.append(record)
             else:
                 self.keep(after)
@@ -383,7 +389,7 @@ class StoreSession:
         self._note(reviewed(self._notes, still_lost, met.values(), self._now))
         self.commit()
         for key in [key for key, one in self._records.items() if one.is_default]:
-            del self._records[key]
+            self._drop(key)
         kept = {file_stem(key) for key in self._records}
         gone = {file_stem(key) for key in self._on_disk - set(self._records)}
         return sorted(kept.union(still_lost)), sorted(gone - kept)
@@ -396,6 +402,18 @@ class StoreSession:
         self._notes = notes
         own = self._own()
         self.keep(with_notes(replace(own, queued=(*own.queued, *messages)), notes))
+
+    def _put(self, record: Record) -> None:
+        self._records[record.key] = record
+        if record.queued:
+            self._queued.add(record.key)
+        else:
+            self._queued.discard(record.key)
+
+    def _drop(self, key: JobKey) -> None:
+        self._records.pop(key, None)
+        self._queued.discard(key)
+        self._changed.discard(key)
 
     def _note_change(self, key: JobKey) -> None:
         if not self._changed:

@@ -41,7 +41,8 @@ def is_loaded(
 ):
     before = None if asked is None else FileScan(asked, "as it was")
     due = due_in(ordered, {}, now)
-    return bool(selection.why_load(FILE, mark, before, jobs(*has), records, due, now))
+    own = selection.by_name(records).get(FILE.name, ())
+    return bool(selection.why_load(FILE, mark, before, jobs(*has), own, due, now))
 
 
 # The rule.
@@ -69,7 +70,7 @@ def test_a_kind_of_which_there_is_no_section_is_not_loaded():
     assert not selection.may_have_jobs(peers, words, [])
     assert selection.may_have_jobs(http, {*words, "http"}, [])
     assert selection.may_have_jobs(peers, {*words, "peers"}, [])
-    assert selection.may_have_jobs(http, words, [Record(JobKey(http.name))])
+    assert selection.may_have_jobs(http, words, [http.name])
     assert selection.may_have_jobs(FILE, words, [])
 
 

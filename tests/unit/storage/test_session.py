@@ -229,6 +229,27 @@ def test_what_waits_to_be_durable_is_known_until_it_is(state):
     assert state.load().records[A.key].pending
 
 
+def test_what_is_queued_is_known_whatever_becomes_of_its_record(state):
+    message = Message("ab", MessageKind.ALERT, "s", "b", OPS, NOON)
+    session = StoreSession(state, state.load(), (), NOON)
+    assert not session.has_queued
+    session.keep(failing(A, queued=(message,)))
+    assert session.has_queued
+    session.meet(RENAMED)
+    assert session.has_queued
+    session.keep(failing(RENAMED))
+    assert not session.has_queued
+    session.keep(failing(B, queued=(message,)))
+    session.commit()
+    later = StoreSession(state, state.load(), (), NOON)
+    assert later.has_queued
+    later.keep(failing(B))
+    assert not later.has_queued
+    later.keep(failing(B, queued=(message,)))
+    later.keep(Record(B.key, B.name))
+    assert not later.has_queued
+
+
 def test_a_job_that_failed_and_was_ok_again_before_it_was_durable_has_no_file(
     tmp_path,
 ):
