@@ -35,6 +35,7 @@ from lib.storage.store import (
     INBOX,
     TEMPLATES,
     Catalog,
+    Measured,
     Remembered,
     State,
     last_runs,
@@ -147,8 +148,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     catalog_now: dict[JobKey, CatalogEntry] | None = None
     #: Those that were judged; one of Checker's own only if it is not OK.
     judged: dict[JobKey, Status] = {}
-    #: What they measured, by key, as the text that is kept of it.
-    measured: dict[JobKey, msgspec.Raw] = {}
+    #: What they measured.
+    measured: Measured = msgspec.field(default_factory=Measured)
     #: What those that are OK say beside it, by key.
     notes: dict[JobKey, str] = {}
     #: Jobs whose workers were stopped before they were done.

@@ -41,7 +41,6 @@ from lib.runner.context import RunContext
 from lib.runner.firstruns import MAX_FIRST_RUNS, to_run
 from lib.runner.manager import Event, JobsMet, LostJob
 from lib.runner.selection import note_loaded
-from lib.storage.store import pairs_of
 from lib.system.errors import StateError
 
 if TYPE_CHECKING:
@@ -194,7 +193,7 @@ def _note_result(
     if is_set_up:
         _note_for_history(ctx, report, now)
     if result.values:
-        ctx.measured[job.key] = pairs_of(result.values)
+        ctx.measured.add(job.key, result.values)
     if result.status is Status.OK and result.reason:
         ctx.notes[job.key] = fit(
             first_line(result.reason), ctx.settings.secrets, MAX_NOTE

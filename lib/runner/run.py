@@ -531,7 +531,7 @@ def _save_values(ctx: RunContext, gone: Collection[JobKey]) -> None:
     if not ctx.judged or ctx.is_frozen:
         return
     known = {*ctx.met, *gone} if gone else ctx.met
-    ctx.state.save_values(ctx.measured, known, ctx.notes, ctx.judged)
+    ctx.state.save_values(ctx.measured.texts(), known, ctx.notes, ctx.judged)
 
 
 def _append_history(ctx: RunContext) -> None:
@@ -542,7 +542,7 @@ def _append_history(ctx: RunContext) -> None:
 
     settings, at = ctx.settings, ctx.began_at.timestamp()
     renamed = [(job.key_before, job.key) for job in ctx.met.values() if job.key_before]
-    historylog.record(settings.state, settings.zone, at, ctx.results.all, renamed)
+    historylog.record(settings.state, settings.zone, at, list(ctx.results), renamed)
 
 
 # After the lock.

@@ -10,7 +10,7 @@ import math
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import add, lt
 from typing import NamedTuple, Self
 
@@ -174,15 +174,43 @@ class Result(msgspec.Struct, frozen=True, gc=False):
         return dict(zip(self.names, self.numbers, strict=True))
 
 
+class _Common(NamedTuple):
+    """What a result has in common with others, those of thousands of targets."""
+
+    status: Status
+    code: str
+    names: tuple[str, ...]
+    reason: str
+    policy: bytes
+    holds_s: float
+
+
 class Results:
-    """The results of a run; what many of them have in common is there once."""
+    """The results of a run as columns: an object for each would take much memory."""
 
     def __init__(self) -> None:
-        self.all: list[Result] = []
-        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._keys: list[JobKey] = []
+        self._seconds = array("d")
+        #: The numbers of all results, one after the other.
+        self._numbers = array("d")
+        self._common: list[_Common] = []
+        self._same: dict[_Common, _Common] = {}
         #: The text of terms, by their parts.
         self._terms: dict[tuple[object, ...], bytes] = {}
         self._holds: dict[str, float] = {}
+
+    def __iter__(self) -> Iterator[Result]:
+        begin = 0
+        for key, seconds, common in zip(
+            self._keys, self._seconds, self._common, strict=True
+        ):
+            status, code, names, reason, policy, holds_s = common
+            end = begin + len(names)
+            numbers = self._numbers[begin:end]
+            begin = end
+            yield Result(
+                key, status, code, seconds, names, numbers, reason, policy, holds_s
+            )
 
     def add(
         self,
@@ -194,24 +222,21 @@ class Results:
         ran_apart: bool = False,
     ) -> None:
         """Add a result of a job; ``code`` is why its alerts are held back, if so."""
-        names = tuple(result.values)
-        numbers = array("d", [value.number for value in result.values.values()])
         holds_s = self._holds.get(job.schedule)
         if holds_s is None:
             holds_s = self._holds[job.schedule] = schedule.holds_s(job.schedule)
-        self.all.append(
-            Result(
-                job.key,
-                result.status,
-                code,
-                result.seconds,
-                self._names.setdefault(names, names),
-                numbers,
-                reason,
-                self._terms_of(job, result, ran_apart),
-                holds_s,
-            )
+        common = _Common(
+            result.status,
+            code,
+            tuple(result.values),
+            reason,
+            self._terms_of(job, result, ran_apart),
+            holds_s,
         )
+        self._keys.append(job.key)
+        self._seconds.append(result.seconds)
+        self._numbers.extend([value.number for value in result.values.values()])
+        self._common.append(self._same.setdefault(common, common))
 
     def _terms_of(self, job: Job, result: CheckResult, ran_apart: bool) -> bytes:
         """Return the text of the terms; most jobs have those of others."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from array import array
 from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -22,7 +23,7 @@ from lib.core.encoding import Moment, Stored, same
 from lib.core.enums import JobFrequency
 from lib.core.jobs import CatalogEntry, FileScan, JobKey, file_stem
 from lib.core.records import Record, RunRecord
-from lib.core.results import Value, Values
+from lib.core.results import Threshold, Unit, Value, Values
 from lib.storage.codec import as_part, packed, read_value
 from lib.storage.lock import Holder, Lock
 from lib.storage.lost import RUN
@@ -88,6 +89,48 @@ def pairs_of(values: Values) -> msgspec.Raw:
     object are sorted, for its sum.
     """
     return as_part(tuple(values.items()))
+
+
+#: The name, the unit and the thresholds of each value of a job.
+_Rest = tuple[tuple[str, Unit, Threshold | None, Threshold | None], ...]
+
+
+class Measured:
+    """What jobs measured in a run: the values of thousands differ in the numbers only.
+
+    Those are kept one after the other, and the rest is there once.
+    """
+
+    def __init__(self) -> None:
+        self._keys: list[JobKey] = []
+        self._numbers = array("d")
+        self._rest: list[_Rest] = []
+        self._same: dict[_Rest, _Rest] = {}
+
+    def add(self, key: JobKey, values: Values) -> None:
+        """Add what a job measured, in place of what was added of it before."""
+        rest = tuple(
+            [
+                (name, value.unit, value.warn, value.fail)
+                for name, value in values.items()
+            ]
+        )
+        self._keys.append(key)
+        self._numbers.extend([value.number for value in values.values()])
+        self._rest.append(self._same.setdefault(rest, rest))
+
+    def texts(self) -> dict[JobKey, msgspec.Raw]:
+        """Return what each job measured, as ``save_values`` takes it."""
+        numbers = iter(self._numbers)
+        return {
+            key: pairs_of(
+                {
+                    name: Value(next(numbers), unit, warn, fail)
+                    for name, unit, warn, fail in rest
+                }
+            )
+            for key, rest in zip(self._keys, self._rest, strict=True)
+        }
 
 
 class _LastValuesAsText(Stored, frozen=True):

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from lib.core.enums import Status
-from lib.core.jobs import JobKey
+from lib.core.jobs import Job, JobKey
+from lib.core.results import CheckResult, Value
+from lib.core.schedule import holds_s
 from lib.core.settings import HistoryAges
 from lib.core.text import utc
 from lib.storage import history as history_module
@@ -31,7 +33,7 @@ from lib.storage.historybuckets import (
 from lib.storage.historycolumns import Packer, Unpacker, pack_sparse, sparse
 from lib.storage.historyfiles import plan
 from lib.storage.historynow import local_day, midnight
-from lib.storage.historyrows import Row, rounded
+from lib.storage.historyrows import Results, Row, rounded
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 KEY, OTHER = JobKey("DiskSpace", "disk root"), JobKey("HTTPServerChecker", "http a")
@@ -58,6 +60,30 @@ def rows_of(folder, name="2026-11-22"):
 
 def everything(folder, key=KEY, zone=UTC):
     return History(folder, zone).rows(key, 0, NOON + 1e9)
+
+
+def test_the_results_of_a_run_are_read_as_they_were_added():
+    results = Results()
+    job = Job(KEY, "disk root", "", "hour")
+    values = {"used": Value(97.5), "n": Value(3.0)}
+    for status, found, reason in (
+        (Status.OK, values, ""),
+        (Status.FAILING, {}, "it is slow"),
+        (Status.OK, {"n": Value(-1.0)}, ""),
+        (Status.OK, {name: Value(2.0) for name in values}, ""),
+    ):
+        one = CheckResult(status, seconds=0.25, values=found)
+        results.add(job, "muted", one, reason)
+    first, *_others = found = list(results)
+    assert [(one.status, one.reason, one.values) for one in found] == [
+        (Status.OK, "", {"used": 97.5, "n": 3.0}),
+        (Status.FAILING, "it is slow", {}),
+        (Status.OK, "", {"n": -1.0}),
+        (Status.OK, "", {"used": 2.0, "n": 2.0}),
+    ]
+    assert {(one.key, one.code, one.seconds) for one in found} == {(KEY, "muted", 0.25)}
+    assert {one.policy for one in found} == {first.policy}
+    assert first.holds_s == holds_s("hour")
 
 
 def test_what_a_run_appends_is_read_back(tmp_path):

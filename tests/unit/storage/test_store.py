@@ -23,7 +23,7 @@ from lib.core.results import Threshold, Unit, Value
 from lib.storage.codec import as_part, packed
 from lib.storage.lost import RUN
 from lib.storage.records import FROM
-from lib.storage.store import Remembered, State, last_runs, pairs_of
+from lib.storage.store import Measured, Remembered, State, last_runs, pairs_of
 from lib.system.errors import NewerState, StateError
 from lib.system.files import MAX_FILE
 from tests.support.powers import as_anybody
@@ -446,6 +446,21 @@ def test_what_was_measured_is_read_in_the_order_of_the_check(state):
     key, values = JobKey("Web", "a"), {"z": Value(1), "a": Value(2), "m": Value(3)}
     state.save_values({key: pairs_of(values)}, {key})
     assert list(state.load_values()[key]) == ["z", "a", "m"]
+
+
+def test_what_jobs_measured_in_a_run_is_what_was_measured_last_of_each():
+    a, b, c = (JobKey("Web", name) for name in "abc")
+    limited = {"z": Value(0.1, Unit.SECONDS, fail=Threshold(high=9)), "a": Value(-2.0)}
+    measured = Measured()
+    measured.add(a, {"z": Value(1e-9)})
+    measured.add(b, limited)
+    measured.add(c, {name: replace(one, number=7.0) for name, one in limited.items()})
+    measured.add(a, {"z": Value(3e20, Unit.BYTES), "m": Value(4.0)})
+    assert measured.texts() == {
+        a: pairs_of({"z": Value(3e20, Unit.BYTES), "m": Value(4.0)}),
+        b: pairs_of(limited),
+        c: pairs_of({name: replace(one, number=7.0) for name, one in limited.items()}),
+    }
 
 
 def test_what_an_earlier_checker_wrote_of_values_is_read_and_kept(state):
