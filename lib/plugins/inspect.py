@@ -247,10 +247,12 @@ def policy_said(job: TargetJob) -> Hashable | None:
     cls: Any = type(job)
     if not _leaves_hooks(cls):
         return None
-    given = vars(job.target)
-    if given.keys().isdisjoint(POLICY_OPTIONS):
+    given = job.target._given
+    if POLICY_OPTIONS.keys().isdisjoint(given):
         return ()
-    return tuple(item for item in given.items() if item[0] in POLICY_OPTIONS)
+    return tuple(
+        (name, getattr(job.target, name)) for name in given if name in POLICY_OPTIONS
+    )
 
 
 @lru_cache

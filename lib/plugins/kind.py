@@ -30,6 +30,7 @@ from lib.config.options import (
 from lib.config.secrets import MIN_LENGTH, read_secret
 from lib.config.targets import HOST, TargetSection, problem_of, typed
 from lib.core import schedule
+from lib.core.encoding import same
 from lib.core.jobs import KindInfo, OptionInfo
 from lib.core.results import Threshold, Unit, Value
 from lib.core.secret import Secret, Secrets
@@ -219,7 +220,7 @@ class Target:
     its kind: a check looks up dozens of them.
     """
 
-    __slots__ = ("title", "places", "__dict__")
+    __slots__ = ("title", "places", "_given", "__dict__")
     #: The option of kinds that have several thresholds.
     need = "any"
 
@@ -235,7 +236,11 @@ class Target:
         """
         self.title = title
         self.places = places
-        self.__dict__ = values
+        #: The names of the options that the settings say.
+        self._given = same(tuple(values))
+        # One by one, as a dict for each of thousands would take much memory.
+        for name, value in values.items():
+            setattr(self, name, value)
 
     @property
     def kind(self) -> str:
@@ -249,7 +254,7 @@ class Target:
 
     def gives(self, name: str) -> bool:
         """Return whether the settings say what an option is: it is no default."""
-        return name in self.__dict__
+        return name in self._given
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"the kind {self.kind} has no option {name!r}")

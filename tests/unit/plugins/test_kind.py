@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from importlib import import_module
 from pathlib import Path
 
@@ -57,6 +58,22 @@ def test_the_options_of_a_target_are_its_attributes_each_typed():
     assert repr(target) == "<[box a]>"
     with pytest.raises(AttributeError, match="the kind box has no option 'colour'"):
         target.colour
+
+
+def test_of_thousands_of_targets_none_takes_a_dict():
+    table = KindTable("box", JobFrequency.HOUR, OPTIONS)
+    (section,) = target_sections(ini("[box a]\npath = /x\n"), "box")
+    table.target(section)
+    tracemalloc.start()
+    try:
+        before, _peak = tracemalloc.get_traced_memory()
+        targets = [table.target(section)[0] for _ in range(1000)]
+        said = {(target.gives("path"), target.gives("port")) for target in targets}
+        after, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert said == {(True, False)}
+    assert (after - before) / len(targets) < 160
 
 
 @pytest.mark.parametrize(
