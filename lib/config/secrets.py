@@ -46,8 +46,8 @@ _CHANNEL_INDIRECT = frozenset(
 _CHANNEL = f"{CHANNEL_WORD} "
 #: The options that may have secrets among other text.
 _WITH_SECRETS = frozenset({"headers", "environment"})
-_IN_URL = re.compile(r"//([^/@\s]{1,500})@")
-_BETWEEN_URLS = re.compile(r"[\s,]+(?=[a-z][a-z0-9_-]{0,19}://)", re.I)
+_IN_URL = r"//([^/@\s]{1,500})@"
+_BETWEEN_URLS = r"[\s,]+(?=[A-Za-z][A-Za-z0-9_-]{0,19}://)"
 _PEER_KEY = r",\s*key\s*=\s*([^,]+)"
 _PEER_INDIRECT = r",\s*key_(command|file)\s*="
 
@@ -207,7 +207,7 @@ def secrets_in(ini: IniFile, more: Iterable[Secret]) -> Secrets:
 
 def urls_in(text: str) -> list[str]:
     """Return the URLs that blanks and commas separate in the value of an option."""
-    return [url for url in _BETWEEN_URLS.split(text) if url]
+    return [url for url in re.split(_BETWEEN_URLS, text) if url]
 
 
 def _parts_of_urls(text: str) -> Iterator[str]:
@@ -341,7 +341,7 @@ def _secrets_of(
 
 def _in_urls(value: str) -> Iterator[str]:
     """Yield the passwords of URLs such as ``https://user:password@host/``."""
-    for before_host in _IN_URL.findall(value):
+    for before_host in re.findall(_IN_URL, value):
         user, _colon, password = before_host.partition(":")
         if password:
             yield password
