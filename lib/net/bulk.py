@@ -94,9 +94,10 @@ def run(
 
     def begin(free: int) -> None:
         group = [waiting.popleft() for _ in range(free)]
-        for item, own in zip(group, deadline(group), strict=True):
+        deadlines = deadline(group)
+        window.count(deadlines)
+        for item, own in zip(group, deadlines, strict=True):
             loop.start(item, steps(item, own))
-            window.count(own)
 
     try:
         while waiting or loop.live:
@@ -139,10 +140,10 @@ class _Window:
         #: The most results that there were in a second before this grew.
         self._pace = 0.0
 
-    def count(self, deadline: Deadline) -> None:
-        """Count a check that begins."""
-        self._begun += 1
-        self._limit_s = max(self._limit_s, deadline.limit_s)
+    def count(self, deadlines: Sequence[Deadline]) -> None:
+        """Count the checks that begin, which have these deadlines."""
+        self._begun += len(deadlines)
+        self._limit_s = max({self._limit_s, *(own.limit_s for own in set(deadlines))})
 
     def adapt(self, loop: Loop, left: int, now: float) -> None:
         """Grow where all that is under way waits; ``left`` have not begun."""
@@ -247,7 +248,7 @@ class InBulk:
         deadline: Callable[[Sequence[Self]], Sequence[Deadline]],
     ) -> Iterator[tuple[Self, Any] | None]:
         """Check the targets of many jobs at once."""
-        return run(jobs, lambda job, own: job.all_steps(own), deadline)
+        return run(jobs, cls.all_steps, deadline)
 
     def all_steps(self, deadline: Deadline) -> Steps[Any]:
         """Return the steps of a check, and of those that try again."""
@@ -300,7 +301,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._poller = _poller()
-        self._watchers: dict[int, Callable[[int], None]] = {}
+        self._watchers: dict[int, Callable[[int, int], None]] = {}
         self._timers: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = count()
         self._soon: deque[Callable[[], None]] = deque()
@@ -315,7 +316,7 @@ class Loop:
         #: What was found of names, by host, port and family.
         self.names: dict[tuple[str, int, str], _Lookup] = {}
         self._threads: _Threads | None = None
-        self._drivers: dict[type, Any] = {}
+        self._drivers: dict[Callable[[Loop], Any], Any] = {}
 
     @property
     def live(self) -> int:
@@ -342,8 +343,8 @@ class Loop:
         if task.turn == turn and task.wait is not None:
             task.wait.expire(self, task)
 
-    def watch(self, fd: int, events: int, call: Callable[[int], None]) -> None:
-        """Call with what has happened to a descriptor, whenever it has."""
+    def watch(self, fd: int, events: int, call: Callable[[int, int], None]) -> None:
+        """Call with a descriptor and what has happened to it, whenever it has."""
         if fd in self._watchers:
             self._poller.modify(fd, events)
         else:
@@ -372,11 +373,11 @@ class Loop:
             self._threads = _Threads(self)
         return self._threads.start(work, done)
 
-    def driver(self, cls: type[T], make: Callable[[], T]) -> T:
-        """Return this loop's own ``cls``, made where it is first asked for."""
-        if cls not in self._drivers:
-            self._drivers[cls] = make()
-        return self._drivers[cls]  # type: ignore[no-any-return]  # by its own class
+    def driver(self, make: Callable[[Loop], T]) -> T:
+        """Return what ``make`` makes of this loop, once: where it is first asked."""
+        if make not in self._drivers:
+            self._drivers[make] = make(self)
+        return self._drivers[make]  # type: ignore[no-any-return]  # by what made it
 
     def turn(self, most_s: float) -> bool:
         """Wait for what happens next, act on it; return whether anything has."""
@@ -393,7 +394,7 @@ class Loop:
             has_acted = True
             call = self._watchers.get(fd)
             if call is not None:
-                call(events)
+                call(fd, events)
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             _at, _number, call_late, args = heapq.heappop(self._timers)
@@ -418,11 +419,12 @@ class Loop:
         except StopIteration as over:
             self._finish(task, over.value)
         except Exception as error:
+            # It may be the wait that did not begin.
+            task.steps.close()
             self._finish(task, error)
 
     def _finish(self, task: Task, result: Any) -> None:
         task.turn += 1
-        task.steps.close()
         self._tasks.discard(task)
         self.results.append((task.item, result))
         # A timer may hold the task for much longer.
@@ -473,8 +475,8 @@ class Ready(Wait):
     def begin(self, loop: Loop, task: Task) -> None:
         """Watch the socket."""
 
-        def is_ready(_events: int) -> None:
-            loop.unwatch(self._fd)
+        def is_ready(fd: int, _events: int) -> None:
+            loop.unwatch(fd)
             loop.resume(task, True)
 
         loop.watch(self._fd, self._events, is_ready)
@@ -603,7 +605,7 @@ class _Threads:
         self._woken, self._waking = socket.socketpair()
         self._woken.setblocking(False)
         self._waking.setblocking(False)
-        loop.watch(self._woken.fileno(), READ, lambda _events: self._collect())
+        loop.watch(self._woken.fileno(), READ, self._collect)
 
     def start(self, call: Callable[[], Any], done: Callable[[Any], None]) -> _Work:
         work = _Work(call, done)
@@ -643,7 +645,7 @@ class _Threads:
         except OSError:
             return  # the loop is awake, or over
 
-    def _collect(self) -> None:
+    def _collect(self, _fd: int, _events: int) -> None:
         self._woken.recv(4096)
         while True:
             try:

@@ -18,7 +18,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
@@ -234,17 +234,19 @@ class _Transfer(Wait):
         self.handle: Any = None
         #: Where its handle goes after it; None: it is closed.
         self._spare: list[Any] | None = None
-        self._spare_was_used = False
+        #: Whether the URL itself has the only address to connect to.
+        self._url_has_address = not request.connect_to and (
+            [address[0] for _kind, address in addresses] == [url.host]
+        )
         if url.is_tls and request.verify and request.cafile:
             check_cafile(request.cafile)
 
     def begin(self, loop: Loop, task: Task) -> None:
         """Hand it to libcurl, which ends it at the deadline."""
-        driver = loop.driver(_Transfers, lambda: _Transfers(loop))
+        driver = loop.driver(_Transfers)
         if self._is_plain:
-            self._spare = driver.spare
+            self._spare = driver.spare[self._url_has_address]
         if self._spare:
-            self._spare_was_used = True
             self.handle = self._spare.pop()
             self.handle.setopt(load().COOKIELIST, "ALL")
         else:
@@ -282,7 +284,7 @@ class _Transfer(Wait):
         setopt(curl.URL, self.url.text)
         setopt(curl.HEADERFUNCTION, self.reading.on_header)
         setopt(curl.WRITEFUNCTION, self.reading.on_body)
-        if self.addresses:
+        if self.addresses and not self._url_has_address:
             self._direct(curl, setopt)
         # libcurl's own 300 s to connect are more than any check has.
         setopt(curl.TIMEOUT_MS, int(self.request.deadline.left() * 1000) + 1)
@@ -351,10 +353,6 @@ class _Transfer(Wait):
     def _direct(self, curl: Any, setopt: Callable[[int, Any], None]) -> None:
         """Have libcurl connect to the addresses that were found, with no resolver."""
         found = [address[0] for _kind, address in self.addresses]
-        is_as_it_says = found == [self.host] and not self.request.connect_to
-        # What a transfer before has set stays on its handle.
-        if is_as_it_says and not self._spare_was_used:
-            return
         bare = [f"[{one}]" if ":" in one else one for one in found]
         port = self.addresses[0][1][1]
         if len(bare) == 1 or self.request.connect_to:
@@ -583,10 +581,9 @@ class _Transfers:
             bulk.WRITE: curl.CSELECT_OUT,
             bulk.READ | bulk.WRITE: curl.CSELECT_IN | curl.CSELECT_OUT,
         }
-        #: What to call, by the number of the descriptor.
-        self._calls: dict[int, Callable[[int], None]] = {}
-        #: Handles of transfers that are over, for others like them.
-        self.spare: list[Any] = []
+        #: Handles of transfers that are over, for others like them: what has led one
+        #: to another address than that of its URL stays with it.
+        self.spare: dict[bool, list[Any]] = {True: [], False: []}
         self._multi = curl.CurlMulti()
         self._multi.setopt(curl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(curl.M_TIMERFUNCTION, self._on_timer)
@@ -601,7 +598,7 @@ class _Transfers:
         for handle in self._tasks:
             self._multi.remove_handle(handle)
             handle.close()
-        for handle in self.spare:
+        for handle in (*self.spare[True], *self.spare[False]):
             handle.close()
         self._tasks.clear()
         self._multi.close()
@@ -611,10 +608,7 @@ class _Transfers:
         if mask is None:
             self._loop.unwatch(fd)
         else:
-            call = self._calls.get(fd)
-            if call is None:
-                call = self._calls[fd] = functools.partial(self._on_event, fd)
-            self._loop.watch(fd, mask, call)
+            self._loop.watch(fd, mask, self._on_event)
 
     def _on_timer(self, after_ms: int) -> None:
         if after_ms < 0:
@@ -704,7 +698,7 @@ def error_name(code: int) -> str:
     return f"{code} {_NEWER_ERRORS.get(code, 'unknown')}"
 
 
-class WireUrl(NamedTuple):
+class WireUrl(msgspec.Struct, frozen=True):
     """A URL as it is requested."""
 
     #: In ASCII, without user, password and fragment.

@@ -118,7 +118,7 @@ class Pings(bulk.Wait):
                 loop.resume(task, result)
 
         self.tell = tell
-        loop.driver(Pinger, lambda: Pinger(loop)).start(self)
+        loop.driver(Pinger).start(self)
 
     def answers(self) -> Answers:
         """Return what came of them so far."""
@@ -394,7 +394,7 @@ class Pinger:
                 self._loop.watch(
                     link.sock.fileno(),
                     bulk.READ,
-                    lambda events: self._on_event(link, events),
+                    lambda _fd, events: self._on_event(link, events),
                 )
         return self._links[family]
 

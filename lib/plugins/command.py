@@ -539,19 +539,19 @@ class _Over(bulk.Wait):
             self._watch(loop, task, pipe)
         if program.ended_fd >= 0:
             loop.watch(
-                program.ended_fd, bulk.READ, lambda _events: self._ends(loop, task)
+                program.ended_fd, bulk.READ, lambda _fd, _events: self._ends(loop, task)
             )
         else:
             self._look(loop, task, task.turn)
         loop.expire_at(task, self._deadline)
 
     def _watch(self, loop: bulk.Loop, task: bulk.Task, pipe: _Pipe) -> None:
-        def read(_events: int) -> None:
+        def read(fd: int, _events: int) -> None:
             if pipe.read():
                 if pipe.count > MAX_READ:
                     self._finish(loop, task)
                 return
-            loop.unwatch(pipe.fd)
+            loop.unwatch(fd)
             pipe.close()
             if not self._program.pipes and self._program.has_ended():
                 self._finish(loop, task)

@@ -114,12 +114,13 @@ def _finished(loaded: LoadedJob, result: CheckResult, seconds: float) -> CheckRe
 
 def equip(job: base.JobBase, record: Record) -> base.JobBase:
     """Give a job what is remembered of it; return it."""
+    context = job._checker
     if isinstance(job, TargetJob):
         # Until now it had that of others.
-        job._checker = replace(job._checker)
-    job._checker.record = record
-    job._checker.queued = record.queued
-    job._checker.round_trips = record.round_trips
+        context = job._checker = replace(context)
+    context.record = record
+    context.queued = record.queued
+    context.round_trips = record.round_trips
     if record.memory and not job.truth_is_enough:
         # A copy, since it is compared with the original afterwards.
         job.memory = encoding.plain_memory(dict(record.memory))

@@ -454,20 +454,22 @@ class _Batch:
 
     def begin(self, job: TargetJob) -> Task:
         """Return the task of a job that begins now."""
-        loaded = self._left[id(job)]
+        key = id(job)
+        loaded = self._left[key]
         task = Task(loaded, self._record_of(loaded))
         execute.equip(job, task.record)
         task.began_at = time.monotonic()
         self.begun += 1
-        self.under_way[id(job)] = task
+        self.under_way[key] = task
         return task
 
     def end(self, job: TargetJob) -> Task:
         """Return the task of a job whose result is there; one may never have begun."""
-        if id(job) not in self.under_way:
+        key = id(job)
+        if key not in self.under_way:
             self.begin(job)
-        del self._left[id(job)]
-        return self.under_way.pop(id(job))
+        del self._left[key]
+        return self.under_way.pop(key)
 
 
 def _grouped(
