@@ -576,7 +576,7 @@ class BodyReader(Reader):
         self._seen = 0
         #: The end of what was decoded, in which the wanted words may begin.
         self._tail = ""
-        self._reads_all = reads_all(target)
+        self._reads_all = False
         #: Whether the wanted words came.
         self.found = False
         #: The whole text, where it is needed.
@@ -601,11 +601,12 @@ class BodyReader(Reader):
             return False
         self._decoder = None
         self._answer = answer
-        if is_expected(answer.status, self._target.expect_status):
-            self._wanted = self._target.expect_text
-            return bool(self._wanted) or self._reads_all
-        self._reads_all = False
-        return True
+        if not is_expected(answer.status, self._target.expect_status):
+            return True
+        # With auth = digest a 401 came before.
+        self._reads_all = reads_all(self._target)
+        self._wanted = self._target.expect_text
+        return self._reads_all or bool(self._wanted)
 
     def is_enough(self, body: bytes | bytearray, *, is_all: bool = False) -> bool:
         """Return whether no more of the body is needed."""

@@ -70,9 +70,9 @@ def digest(conn, listener):
                 return
             said += more
         if b"Authorization: Digest" in said and b'username="bob"' in said:
-            conn.sendall(answer())
+            conn.sendall(answer(body=b"Welcome home"))
             return
-        conn.sendall(answer("401 No", b"", asks))
+        conn.sendall(answer("401 No", b"Who are you?", asks))
 
 
 OK_PAGE = says(
@@ -291,6 +291,14 @@ def test_a_certificate_of_ours_is_shown_with_its_key(tmp_path):
             given = {name: str(path) for name, path in options.items()}
             said = found(it, {"cafile": "CA", **given}, tmp_path, "https")
             assert (said == "fine") is is_good, said
+
+
+def test_the_body_behind_a_digest_login_is_judged(tmp_path):
+    login = {"user": "bob", "password": "hush", "auth": "digest"}
+    with Listener(digest) as it:
+        assert found(it, {**login, "expect_regex": "^Wel"}, tmp_path) == "fine"
+        said = found(it, {**login, "reject_text": "Welcome"}, tmp_path)
+    assert said.startswith("'Welcome' is in the response")
 
 
 @pytest.mark.parametrize("need", ["any", "all"])
