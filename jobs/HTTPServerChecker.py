@@ -9,6 +9,8 @@ from math import isfinite
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+import msgspec
+
 from lib.jobbase import (
     ADDRESS_OPTIONS,
     TRUST_OPTIONS,
@@ -66,6 +68,11 @@ PARTS = {
     "_tls": "the TLS handshake",
     "_first_byte": "the first byte of the response, once there is a connection,",
 }
+#: The names of their values, and of the thresholds of each.
+_OF_THE_TIME = [
+    (f"time{part}", f"warn_time{part}", f"fail_time{part}") for part in PARTS if part
+]
+_TIMES = frozenset(limit for _name, *limits in _OF_THE_TIME for limit in limits)
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x1f\x7f]*)")
 _METRIC = re.compile(r"([a-zA-Z_:][\w:]*)\s*(?:\{(.*)\})?", re.A)
 _LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)', re.A)
@@ -356,7 +363,7 @@ def follow(
 ) -> bulk.Steps[Values]:
     """Follow the redirects; raise CheckFailed if the last response is not expected."""
     began = time.monotonic()
-    hop = Hop(target.url, target.method, _body_of(target), address=address)
+    hop = Hop(target.url, target.method, _body_of(target), address)
     if hop.body is not None and target.method == "get":
         hop.method = "post"
     for _hop in range(target.max_redirects + 1):
@@ -373,26 +380,16 @@ def follow(
     )
 
 
-class Hop:
+class Hop(msgspec.Struct):
     """A request on the way from redirect to redirect."""
 
-    def __init__(
-        self,
-        url: str,
-        method: str,
-        body: bytes | None,
-        *,
-        is_trusted: bool = True,
-        cookies: Sequence[str] = (),
-        address: tuple[int, connect.Address] | None = None,
-    ) -> None:
-        self.url = url
-        self.method = method
-        self.body = body
-        #: Whether it may have what the section says of logging in.
-        self.is_trusted = is_trusted
-        self.cookies = cookies
-        self.address = address
+    url: str
+    method: str
+    body: bytes | None
+    address: tuple[int, connect.Address] | None = None
+    #: Whether it may have what the section says of logging in.
+    is_trusted: bool = True
+    cookies: Sequence[str] = ()
 
 
 def next_hop(hop: Hop, answer: Response, policy: str) -> Hop:
@@ -421,20 +418,37 @@ def request_of(
         body=hop.body,
         user=user,
         password=password,
-        cafile=target.cafile,
-        verify=target.verify,
-        wants_dates=target.fail_days is not None or target.warn_days is not None,
-        wants_times=wants_times(target),
-        family=target.family,
-        version=target.http_version,
-        proxy=target.proxy,
         cookies=hop.cookies,
         address=hop.address,
         reader=body,
     )
-    if hop.is_trusted:
-        _add_login(request, target)
+    # Most sections give none, and a request has the same defaults.
+    if not _OF_THE_REQUEST.isdisjoint(vars(target)):
+        _add_options(request, target)
+        if hop.is_trusted:
+            _add_login(request, target)
     return request
+
+
+#: What changes how it is asked for, beside the URL, the method and the body.
+_OF_THE_REQUEST = frozenset(
+    {
+        *("cafile", "verify", "family", "http_version", "proxy"),
+        *("fail_days", "warn_days", *_TIMES),
+        *("headers", "json", "form", "connect_to", "certificate", "key"),
+        *("user", "password", "token"),
+    }
+)
+
+
+def _add_options(request: curl.Request, target: Target) -> None:
+    """Add what applies to each request of a target, wherever it redirects to."""
+    request.cafile, request.verify = target.cafile, target.verify
+    request.wants_dates = target.fail_days is not None or target.warn_days is not None
+    request.wants_times = not _TIMES.isdisjoint(vars(target))
+    request.family = target.family
+    request.version = target.http_version
+    request.proxy = target.proxy
 
 
 def _add_login(request: curl.Request, target: Target) -> None:
@@ -476,7 +490,7 @@ def values_of(
     values: dict[str, Any] = {
         "time": seconds(took, warn=target.warn_time, fail=target.fail_time)
     }
-    for name, warn, fail in _OF_THE_TIME if wants_times(target) else ():
+    for name, warn, fail in _OF_THE_TIME if answer.times else ():
         limits = getattr(target, warn), getattr(target, fail)
         if any(limits):
             time_s = answer.times[name.removeprefix("time_")]
@@ -494,18 +508,6 @@ def values_of(
                 number, warn=target.warn_value, fail=target.fail_value
             )
     return values
-
-
-#: The names of the values of the parts, and of their thresholds.
-_OF_THE_TIME = [
-    (f"time{part}", f"warn_time{part}", f"fail_time{part}") for part in PARTS if part
-]
-_TIMES = frozenset(limit for _name, *limits in _OF_THE_TIME for limit in limits)
-
-
-def wants_times(target: Target) -> bool:
-    """Return whether a part of the time has a threshold."""
-    return not _TIMES.isdisjoint(vars(target))
 
 
 def _days_left(job: TargetJob, target: Target, answer: Response) -> Any:
@@ -568,21 +570,22 @@ def reads_all(target: Target) -> bool:
 class BodyReader(Reader):
     """Reads no more of a body than the target is judged by."""
 
+    #: Whether the wanted words came.
+    found = False
+    #: The whole text, where it is needed.
+    text = ""
+    #: The first words.
+    head = ""
+    _answer: Response | None = None
+    _wanted: str = ""
+    _decoder: Any = None
+    _seen = 0
+    #: The end of what was decoded, in which the wanted words may begin.
+    _tail = ""
+    _reads_all = False
+
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._answer: Response | None = None
-        self._wanted: str = ""
-        self._decoder: Any = None
-        self._seen = 0
-        #: The end of what was decoded, in which the wanted words may begin.
-        self._tail = ""
-        self._reads_all = False
-        #: Whether the wanted words came.
-        self.found = False
-        #: The whole text, where it is needed.
-        self.text = ""
-        #: The first words.
-        self.head = ""
 
     @property
     def shown(self) -> str:

@@ -8,11 +8,18 @@ import ssl
 import pytest
 import trustme
 
-from jobs.HTTPServerChecker import HTTPServerChecker, metric_value, steps
+from jobs.HTTPServerChecker import (
+    Hop,
+    HTTPServerChecker,
+    metric_value,
+    request_of,
+    steps,
+)
 from lib.config import fields
 from lib.jobbase import CheckFailed
 from lib.net import bulk
 from lib.net.connect import Deadline
+from lib.net.response import Reader
 from lib.plugins.kind import KindTable
 from tests.support.certificates import issued, write_chain
 from tests.support.listeners import (
@@ -261,6 +268,17 @@ def test_an_option_alone_turns_the_status(option, tmp_path):
     with Listener(talk) as it:
         assert found(it, good, tmp_path) == "fine"
         assert found(it, bad, tmp_path) != "fine"
+
+
+def test_a_request_without_options_is_one_with_all_defaults():
+    url, deadline, reader = "http://a.example/", Deadline(5), Reader()
+    defaults = {"verify": "yes", "family": "any", "http_version": "1.1"}
+    short, long = (
+        request_of(job_of(HTTPServerChecker, **options).target, hop, deadline, reader)
+        for hop in [Hop(url, "get", None)]
+        for options in ({"url": url}, {"url": url, **defaults})
+    )
+    assert short == long
 
 
 @pytest.mark.parametrize("option", TLS_CASES)
