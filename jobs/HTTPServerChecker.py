@@ -423,7 +423,7 @@ def request_of(
         reader=body,
     )
     # Most sections give none, and a request has the same defaults.
-    if not _OF_THE_REQUEST.isdisjoint(vars(target)):
+    if not _OF_THE_REQUEST.isdisjoint(target.given):
         _add_options(request, target)
         if hop.is_trusted:
             _add_login(request, target)
@@ -445,7 +445,7 @@ def _add_options(request: curl.Request, target: Target) -> None:
     """Add what applies to each request of a target, wherever it redirects to."""
     request.cafile, request.verify = target.cafile, target.verify
     request.wants_dates = target.fail_days is not None or target.warn_days is not None
-    request.wants_times = not _TIMES.isdisjoint(vars(target))
+    request.wants_times = not _TIMES.isdisjoint(target.given)
     request.family = target.family
     request.version = target.http_version
     request.proxy = target.proxy
@@ -564,7 +564,7 @@ _OF_THE_BODY = frozenset(
 
 def reads_all(target: Target) -> bool:
     """Return whether the whole body is needed."""
-    return not _OF_THE_BODY.isdisjoint(vars(target))
+    return not _OF_THE_BODY.isdisjoint(target.given)
 
 
 class BodyReader(Reader):

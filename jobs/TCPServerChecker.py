@@ -131,7 +131,7 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
         """Return how long it took until an address had responded as expected."""
         if type(target.expect) is tuple:
             return must_be_unreached(self, target, deadline)
-        is_more = not _MORE.isdisjoint(vars(target))
+        is_more = not _MORE.isdisjoint(target.given)
         if target.addresses == "every" or (is_more and _says_more(target)):
             return talked(self, target, deadline)
         return connected(self, target, deadline)

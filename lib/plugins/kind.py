@@ -46,7 +46,7 @@ _THRESHOLD = r"(warn|fail)_.+"
 #: What reads a text in which ``{host}`` may be meant as it is.
 _ANY_TEXT = (fields.text, fields.escaped, fields.plain)
 #: Attributes of a target, which cannot be options.
-_RESERVED = ("gives", "kind", "name", "places", "title")
+_RESERVED = ("given", "gives", "kind", "name", "places", "title")
 #: Texts that are read once for all sections that have them: those of templates, and so
 #: many of the short ones.
 SHORT, MANY = 12, 1000
@@ -220,7 +220,7 @@ class Target:
     its kind: a check looks up dozens of them.
     """
 
-    __slots__ = ("title", "places", "_given", "__dict__")
+    __slots__ = ("title", "places", "given", "__dict__")
     #: The option of kinds that have several thresholds.
     need = "any"
 
@@ -237,7 +237,7 @@ class Target:
         self.title = title
         self.places = places
         #: The names of the options that the settings say.
-        self._given = same(tuple(values))
+        self.given = same(tuple(values))
         # One by one, as a dict for each of thousands would take much memory.
         for name, value in values.items():
             setattr(self, name, value)
@@ -254,7 +254,7 @@ class Target:
 
     def gives(self, name: str) -> bool:
         """Return whether the settings say what an option is: it is no default."""
-        return name in self._given
+        return name in self.given
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"the kind {self.kind} has no option {name!r}")

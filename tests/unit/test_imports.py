@@ -236,8 +236,9 @@ def test_a_check_loads_only_what_it_needs(file, options, needed):
         "import sys, types; from lib.net import bulk;"
         "from lib.net.connect import Deadline;"
         f"from jobs.{file} import {file} as kind;"
-        "given = {name: known.default for name, known in kind.options.items()};"
-        f"target = types.SimpleNamespace(**given | dict({options}));"
+        "defaults = {name: known.default for name, known in kind.options.items()};"
+        f"own = dict({options});"
+        "target = types.SimpleNamespace(given=tuple(own), **defaults | own);"
         "steps = lambda _one, own: kind.__new__(kind).steps(target, own);"
         "[*bulk.run([1], steps, lambda group: [Deadline(5)])]; print(*sys.modules)"
     )
