@@ -34,7 +34,7 @@ from lib.mail.replies import (
     tls_remedy,
     with_remedy,
 )
-from lib.net.connect import Deadline, NotTried, Unreachable, reason
+from lib.net.connect import MARGIN_S, Deadline, NotTried, Unreachable, reason
 from lib.net.tls import TlsFailed
 
 DEADLINE_S = 30
@@ -220,7 +220,8 @@ class Session(smtplib.SMTP):
         self._mail = mail
         self._emit = emit
         self._secrets = _forms_of_the_password(mail)
-        self._deadline = Deadline(deadline_s)
+        # Its process is killed then.
+        self._deadline = Deadline(deadline_s, margin_s=MARGIN_S)
         self._server = mail.smtpserver.strip("[]")
         host = f"[{self._server}]" if ":" in self._server else self._server
         self._where = f"{host}:{mail.smtpport}"

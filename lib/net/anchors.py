@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from lib.net.connect import (
+    MARGIN_S,
     Deadline,
     Unreachable,
     nobody_answered,
@@ -44,7 +45,7 @@ def answers(anchors: Sequence[Anchor]) -> Iterator[tuple[Anchor, str]]:
     deadline = Deadline(ANSWER_S)
     calls = [partial(why_no_answer, anchor, deadline) for anchor in anchors]
     silent = set(range(len(anchors)))
-    for number, why in side_by_side(calls, deadline.left()):
+    for number, why in side_by_side(calls, deadline.left() + MARGIN_S):
         silent.remove(number)
         yield anchors[number], why
     for number in silent:

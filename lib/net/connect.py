@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from lib.net.address import ascii_domain
 
-#: A check ends this long before its job is killed, so that it can give the reason.
+#: What is killed at a limit ends this long before it, so that it can give the reason.
 MARGIN_S = 0.2
 #: For more addresses than this the reasons are counted, not listed.
 MAX_REASONS = 10
@@ -71,11 +71,16 @@ class Deadline:
     """The end of a check, ``limit_s`` seconds after it began."""
 
     def __init__(
-        self, limit_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        limit_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        margin_s: float = 0.0,
     ) -> None:
+        """It ends ``margin_s`` earlier where that is no large part of the time."""
         self.limit_s = limit_s
         self._clock = clock
-        self._ends_at = clock() + limit_s - min(MARGIN_S, limit_s / 5)
+        self._ends_at = clock() + limit_s - min(margin_s, limit_s / 5)
 
     def __str__(self) -> str:
         return f"{self.limit_s:.3g} s"

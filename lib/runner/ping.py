@@ -54,10 +54,11 @@ def _why_not_asked(url: Secret, limit_s: float) -> str:
 
     def ask(emit: Emit) -> None:
         from lib.net import http
-        from lib.net.connect import Deadline, NotTried, Unreachable
+        from lib.net.connect import MARGIN_S, Deadline, NotTried, Unreachable
 
+        deadline = Deadline(limit_s, margin_s=MARGIN_S)
         try:
-            with http.ask("get", url.reveal(), Deadline(limit_s)) as response:
+            with http.ask("get", url.reveal(), deadline) as response:
                 status = f"{place}: status {response.status} {response.phrase}".strip()
                 emit("" if response.status // 100 == 2 else status)
         except (Unreachable, NotTried) as error:

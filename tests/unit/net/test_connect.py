@@ -27,25 +27,26 @@ class Clock:
         return self.now
 
 
-def test_a_deadline_ends_a_little_before_its_limit(approved):
+def test_a_deadline_ends_at_its_limit(approved):
     clock = Clock()
     deadline = Deadline(5, clock)
-    assert deadline.left() == pytest.approx(4.8)
-    clock.now += 4.8
+    assert deadline.left() == pytest.approx(5)
+    clock.now += 5
     assert deadline.passed
     with pytest.raises(TimeoutError) as caught:
         deadline.left()
     approved(str(caught.value))
 
 
-def test_a_short_deadline_keeps_most_of_its_time():
-    assert Deadline(0.1, Clock()).left() == pytest.approx(0.08)
+def test_a_margin_is_no_large_part_of_the_time():
+    assert Deadline(5, Clock(), margin_s=0.2).left() == pytest.approx(4.8)
+    assert Deadline(0.1, Clock(), margin_s=0.2).left() == pytest.approx(0.08)
 
 
 def test_a_share_is_a_part_of_what_is_left():
     clock = Clock()
     deadline = Deadline(5, clock)
-    clock.now += 0.8
+    clock.now += 1
     share = deadline.share(2)
     assert (share.left(), str(share)) == (pytest.approx(2), "2 s")
 

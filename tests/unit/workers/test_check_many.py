@@ -25,8 +25,16 @@ class Pond(TargetJob):
 
     def found(self, target, how):
         if target.says == "die": os._exit(3)
+        if target.says == "wait": raise CheckFailed(self.waited(how))
         if target.says == "raise": raise CheckFailed(how + " " + str(target.word))
         return {{how: 1}}
+
+    def waited(self, how):
+        began, deadline = time.monotonic(), self._deadline()
+        while not deadline.passed:
+            time.sleep(0.01)
+        took = time.monotonic() - began
+        return how + (" all of it" if took >= deadline.limit_s else f" {{took}} s")
 
     @classmethod
     def check_many(cls, jobs, deadline):
@@ -93,6 +101,13 @@ def test_each_has_the_time_limit_of_its_own_section(folder):
     told = found_of(folder, sections, body)
     found = {name: told.outcomes[f"pond {name}"].values["limit"] for name in limits}
     assert {name: value.number for name, value in found.items()} == limits
+
+
+@pytest.mark.parametrize("count, how", [(1, "alone"), (2, "many")])
+def test_a_check_has_all_of_its_time_and_then_says_what_it_came_to(folder, count, how):
+    sections = [f"[pond p{n}]\ntimeout = 0.4\nsays = wait\n" for n in range(count)]
+    told = found_of(folder, sections)
+    assert told.outcomes["pond p0"].reason == f"{how} all of it"
 
 
 def test_a_secret_is_had_and_is_in_no_result(folder, monkeypatch):
