@@ -15,6 +15,7 @@ from lib.config.targets import (
     hosts_of_no_section,
     is_template,
     names_in,
+    repeated_hosts,
 )
 from lib.core.ini import IniFile
 from lib.core.jobs import Job
@@ -29,6 +30,7 @@ def advice(ini: IniFile, kinds: Collection[str]) -> Iterator[Problem]:
             yield from _former_name_of_many(ini, title)
     for kind in kinds:
         yield from hosts_of_no_section(ini, kind)
+        yield from repeated_hosts(ini, kind)
 
 
 def tags_of_no_job(settings: Settings, jobs: Iterable[Job]) -> Iterator[Problem]:

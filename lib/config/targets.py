@@ -17,11 +17,13 @@ from typing import Any
 
 import msgspec
 
+from lib.config.fields import host as host_field
 from lib.config.hints import nearest, shown
 from lib.config.ini import Unreadable, decoded, file_content
 from lib.config.options import (
     DEFAULTS,
     LAYOUT_OPTIONS,
+    POLICY_OPTIONS,
     Option,
     hint_of,
     read_options,
@@ -37,7 +39,11 @@ JOB = "job"
 MAX_DEEP = 20
 #: Stands for the host in the other options.
 HOST = "{host}"
-_HOST = r"[^\s/@,\x00-\x1f\x7f]{1,253}"
+#: A host name: of ASCII only letters, digits, ``-``, ``.`` and ``_``.
+_NAME = re.compile(r"(?!-)[^\s\x00-,/:-@\[-^`{-\x7f]{1,253}")
+#: ``{host}`` where an IPv6 address needs brackets: in a URL, and before a port.
+_BEFORE_PORT = re.compile(r"(?<=://)\{host\}|(?<!\[)\{host\}(?=:[0-9])")
+_AFTER_LOGIN = re.compile(r"(://[^\s/?#@]*@)\{host\}")
 
 
 class TargetSection(msgspec.Struct, frozen=True):
@@ -50,13 +56,25 @@ class TargetSection(msgspec.Struct, frozen=True):
     #: Which of ``hosts =`` it is; empty if the section has none.
     host: str = ""
     #: Why it cannot be run (a broken ``use``, ``hosts_file``), with file and line; the
-    #: options are then those of the section and the defaults.
+    #: options are then those of the section and the defaults.  For a line that is no
+    #: host they are those of its policy.
     problem: Problem | None = None
 
     @property
     def name(self) -> str:
         """Return its title without the kind."""
         return self.title.partition(" ")[2]
+
+
+class Hosts(msgspec.Struct, frozen=True):
+    """What ``hosts`` and ``hosts_file`` of a section name."""
+
+    #: Each host with its place, an IPv6 address without brackets.
+    places: dict[str, str] = {}
+    #: What is no host, as a job may be called, and why with its place.
+    wrong: dict[str, LayerError] = {}
+    #: A host that is there again: the place of the second, and what is wrong with it.
+    repeated: tuple[LayerError, ...] = ()
 
 
 class LayerError(Exception):
@@ -117,7 +135,7 @@ def hosts_of_no_section(ini: IniFile, kind: str) -> Iterator[Problem]:
     with_hosts: dict[str, Mapping[str, str]] = {}
     for name in sections.titles:
         with contextlib.suppress(LayerError):
-            with_hosts[name] = sections.hosts_of(name)
+            with_hosts[name] = sections.hosts_of(name).places
     with_hosts = {name: hosts for name, hosts in with_hosts.items() if hosts}
     for name, title in sections.titles.items():
         base, _slash, host = name.rpartition("/")
@@ -127,6 +145,15 @@ def hosts_of_no_section(ini: IniFile, kind: str) -> Iterator[Problem]:
         if hint or any(host in hosts for hosts in with_hosts.values()):
             text = f"there is no [{kind} {shown('', base)}] with hosts{hint}"
             yield Problem(text, ini.where(title), title, warning=True)
+
+
+def repeated_hosts(ini: IniFile, kind: str) -> Iterator[Problem]:
+    """Yield a warning for each host that a section names again."""
+    sections = _Sections(ini, kind)
+    for name, title in sections.titles.items():
+        with contextlib.suppress(LayerError):
+            for error in sections.hosts_of(name).repeated:
+                yield Problem(error.text, error.where, title, warning=True)
 
 
 def typed(
@@ -166,7 +193,7 @@ class _Sections:
             **{name: value for name, value in of_kind if name not in without},
         }
         self._layers = Layers(ini)
-        self._hosts: dict[str, Mapping[str, str]] = {}
+        self._hosts: dict[str, Hosts] = {}
 
     def targets(self, name: str) -> Iterator[TargetSection]:
         """Yield the target of a section, or one for each of its hosts."""
@@ -185,10 +212,14 @@ class _Sections:
             yield TargetSection(title, where, options, problem=problem)
             return
         options = _without_layout({**self._defaults, **own})
-        if not hosts:
+        if not hosts.places:
             yield TargetSection(self._clean_title(name), where, options)
-        for host in hosts:
+        for host in hosts.places:
             yield self._of_host(name, host, options)
+        policy = {word: options[word] for word in options if word in POLICY_OPTIONS}
+        for word, error in hosts.wrong.items():
+            title = f"{self.kind} {name}/{word}"
+            yield TargetSection(title, where, policy, word, error.problem(title))
 
     def _of_host(
         self, base: str, host: str, options: dict[str, OptionValue]
@@ -225,9 +256,12 @@ class _Sections:
         if base not in self.titles:
             return False
         try:
-            hosts = self.hosts_of(base)
+            found = self.hosts_of(base)
         except LayerError:
             # It is reported with the other section, which cannot be run either.
+            return True
+        hosts = found.places
+        if host in found.wrong:
             return True
         if hosts and host not in hosts:
             where = self.ini.where(self.titles[name])
@@ -238,15 +272,13 @@ class _Sections:
             )
         return bool(hosts)
 
-    def hosts_of(self, name: str) -> Mapping[str, str]:
-        """Return the hosts of a section and where each is; raise LayerError."""
+    def hosts_of(self, name: str) -> Hosts:
+        """Return the hosts of a section; raise LayerError."""
         return self._hosts_in(name, self._layers.of(self.titles[name]))
 
-    def _hosts_in(
-        self, name: str, options: Mapping[str, OptionValue]
-    ) -> Mapping[str, str]:
+    def _hosts_in(self, name: str, options: Mapping[str, OptionValue]) -> Hosts:
         if "hosts" not in options and "hosts_file" not in options:
-            return {}
+            return _NO_HOSTS
         if name not in self._hosts:
             self._hosts[name] = hosts_in(self.ini.folder, options)
         return self._hosts[name]
@@ -324,31 +356,74 @@ def is_template(title: str) -> bool:
     return word == TEMPLATE and bool(name.strip())
 
 
-def hosts_in(folder: Path, options: Mapping[str, OptionValue]) -> dict[str, str]:
-    """Return the hosts that a section names, each with its place; none: no such option.
+def hosts_in(folder: Path, options: Mapping[str, OptionValue]) -> Hosts:
+    """Return the hosts that a section names; none: no such option.
 
     ``folder`` is where a relative hosts_file starts.  Raise LayerError if an option is
-    given and names no host, or one that is none.
+    given and names no host.
     """
-    hosts: dict[str, str] = {}
+    places: dict[str, str] = {}
+    first: dict[str, str] = {}
+    wrong: dict[str, LayerError] = {}
+    repeated: list[LayerError] = []
     for option in ("hosts", "hosts_file"):
         value = options.get(option)
         if value is None:
             continue
-        count = len(hosts)
-        for host, where in _named(folder, option, value):
-            if not re.fullmatch(_HOST, host):
-                text = f"{option}: expected a host name or an address, not"
-                raise LayerError(where, f"{text} {shown('', host)}")
-            if host in hosts:
-                text = f"{option}: the host {host} is there twice, first at"
-                raise LayerError(where, f"{text} {hosts[host]}")
-            hosts[host] = where
-        if len(hosts) == count:
+        named = list(_named(folder, option, value))
+        if not named:
             file = f" in {folder / value.raw}" if option == "hosts_file" else ""
             text = f"{option}: expected at least one host{file}"
             raise LayerError(value.where, text)
-    return hosts
+        for word, where in named:
+            host = _host_of(word)
+            if host is None:
+                text = f"{option}: {_expected(option, word)}, not {shown('', word)}"
+                wrong.setdefault(shown("", word), LayerError(where, text))
+                continue
+            same = _same_for(host)
+            if same in first:
+                text = f"{option}: the host {host} is there twice, first at "
+                text += f"{first[same]}; it is checked once"
+                repeated.append(LayerError(where, text))
+            else:
+                first[same] = places[host] = where
+    if wrong and not places:
+        raise next(iter(wrong.values()))
+    return Hosts(places, wrong, tuple(repeated))
+
+
+_NO_HOSTS = Hosts()
+
+
+def _host_of(word: str) -> str | None:
+    """Return a host name or an address, without brackets; None if it is neither."""
+    if _NAME.fullmatch(word):
+        return word if word.isprintable() else None
+    if ":" not in word:
+        return None
+    try:
+        return host_field(word)
+    except ValueError:
+        return None
+
+
+def _same_for(host: str) -> str:
+    """Return what is the same for each way to write a host."""
+    if ":" not in host:
+        return host.casefold()
+    import ipaddress
+
+    return str(ipaddress.IPv6Address(host))
+
+
+def _expected(option: str, word: str) -> str:
+    """Return what was expected where something is no host."""
+    if option == "hosts_file" and re.search(r"[\s,]", word):
+        return "expected one host name or address a line"
+    if re.fullmatch(r"[^/@]+:[0-9]+", word):
+        return "expected a host name or an address, the port as an option of its own"
+    return "expected a host name or an address"
 
 
 def _named(folder: Path, option: str, value: OptionValue) -> Iterator[tuple[str, str]]:
@@ -395,6 +470,10 @@ def _of_each_host(was: OptionValue) -> OptionValue:
 
 
 def _with_host(value: OptionValue, host: str) -> OptionValue:
-    if HOST not in value.raw:
+    raw = value.raw
+    if HOST not in raw:
         return value
-    return value.with_raw(value.raw.replace(HOST, host))
+    if ":" in host:
+        raw = _BEFORE_PORT.sub(f"[{HOST}]", raw)
+        raw = _AFTER_LOGIN.sub(rf"\1[{HOST}]", raw)
+    return value.with_raw(raw.replace(HOST, host))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lib.config import fields
+from lib.config.advice import advice
 from lib.config.ini import IniText
 from lib.config.options import Option
 from lib.config.targets import (
@@ -190,15 +191,69 @@ def test_hosts_may_stand_in_a_file(tmp_path):
         "[http web]\nhosts =\n",
         "[http web]\nhosts = a, b c\n",
         "[http web]\nhosts = a, u:p@b\n",
-        "[http web]\nhosts = a, b, a\n",
+        "[http web]\nhosts = u:p@b, c d\n",
+        "[http web]\nhosts = *.example, -x, {host}, a:80, a_b, fass\u00e9.example\n",
         "[http web]\nhosts = a\n[http web/aa]\nurl = x\n",
         "[http web]\nhosts = a\nurl = x\n[http web/a]\nuse = none\n",
         "[http web]\nuse = none\n[http web/a]\nurl = x\n",
     ],
-    ids=["none", "blank", "path", "twice", "no such host", "override", "base"],
+    ids=[
+        "none",
+        "blank",
+        "path",
+        "no good one",
+        "forms",
+        "no such host",
+        "override",
+        "base",
+    ],
 )
 def test_wrong_hosts_are_one_line(text, approved):
     approved(problems(text))
+
+
+def test_the_good_hosts_are_checked_beside_a_bad_line(tmp_path):
+    (tmp_path / "farm").write_text("a\n\nb web # no\nc:80\nd\n")
+    text = "[tcp farm]\nhosts_file = farm\nhost = {host}\ncontact = c@example.com\n"
+    found = targets(text, "tcp", tmp_path)
+    assert [(one.title, one.problem is None) for one in found] == [
+        ("tcp farm/a", True),
+        ("tcp farm/d", True),
+        ("tcp farm/b web", False),
+        ("tcp farm/c:80", False),
+    ]
+    assert texts(found[2]) == {"contact": "c@example.com"}
+    assert [one.problem.where for one in found[2:]] == ["farm:3", "farm:4"]
+
+
+def test_a_repeated_host_is_a_warning_and_is_checked_once(tmp_path, approved):
+    (tmp_path / "farm").write_text("a\nb\n[::1]\n0::1\nA\n")
+    text = "[http web]\nhosts = b, c\nhosts_file = farm\n"
+    found = targets(text, folder=tmp_path)
+    assert [one.host for one in found] == ["b", "c", "a", "::1"]
+    ini = IniFile(tmp_path, ("s.cfg",), IniText(text, "s.cfg").sections)
+    approved([str(problem) for problem in advice(ini, ["http"])])
+
+
+@pytest.mark.parametrize(
+    ("given", "becomes"),
+    [
+        ("http://{host}/", "http://[::1]/"),
+        ("http://{host}:81/{host}", "http://[::1]:81/::1"),
+        ("http://[{host}]:81/", "http://[::1]:81/"),
+        ("http://u:p@{host}:81/", "http://u:p@[::1]:81/"),
+        ("http://u:p@{host}", "http://u:p@[::1]"),
+        ("{host}:5353", "[::1]:5353"),
+        ("{host}", "::1"),
+        ("of {host}: slow", "of ::1: slow"),
+    ],
+)
+def test_an_ipv6_address_has_brackets_where_it_needs_them(given, becomes):
+    (target,) = targets(f"[http web]\nhosts = ::1\nurl = {given}\n")
+    assert texts(target)["url"] == becomes
+    (target,) = targets(f"[http web]\nhosts = 1.2.3.4\nurl = {given}\n")
+    as_name = becomes.replace("[::1]", "::1").replace("::1", "1.2.3.4")
+    assert texts(target)["url"] == as_name or "[{host}]" in given
 
 
 @pytest.mark.parametrize(
