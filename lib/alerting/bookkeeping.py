@@ -207,8 +207,11 @@ class Bookkeeper:
         ]
         self._note_dropped(event.envelope, message, attempt_result)
 
-    def save_failed(self, event: Unsent) -> None:
-        """Save that an envelope was not accepted, and why; raise StateError."""
+    def save_failed(self, event: Unsent) -> bool:
+        """Save that an envelope was not accepted, and why; return whether it is queued.
+
+        It is not if no retry can help.  Raise StateError.
+        """
         envelope, failure = event.envelope, event.failure
         message = self._message_of(envelope)
         in_doubt = envelope.message.in_doubt
@@ -234,6 +237,7 @@ class Bookkeeper:
             tried = decisions.failed(key, name, attempt_result.left, failure.why, now)
             self._failed.append(tried)
         self._note_dropped(envelope, message, attempt_result)
+        return attempt_result.left is not None
 
     @property
     def _taken(self) -> DeliveryResult:

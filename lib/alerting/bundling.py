@@ -23,7 +23,7 @@ from lib.core.jobs import OWN_KEY
 from lib.core.messages import MAX_BODY, Bundle, Message
 from lib.core.records import Record
 from lib.core.settings import Command, bare_command
-from lib.core.text import first_line, mail_time, wrapped
+from lib.core.text import counted, first_line, mail_time, wrapped
 
 #: A part of a bundle has at most about this many bytes, because mail clients hide the
 #: rest: Gmail shows 102 kB.
@@ -235,7 +235,8 @@ def _subjects(
     for group in groups:
         lines += _head(group)
         for number in group.numbers:
-            line = f"    {line_of(entries[number][1], zone)}"
+            message = entries[number][1]
+            line = f"    {line_of(message, zone)}{_depending(message)}"
             size += _bytes_of(line) + 1
             if size > MAX_PART:
                 return None
@@ -262,8 +263,16 @@ def _head(group: Group) -> list[str]:
 def _short(name: str, message: Message) -> str:
     """Return what stands for a message in a list of names."""
     if message.kind.is_about_trouble and name:
-        return name
+        return f"{name}{_depending(message)}"
     return first_line(message.subject)
+
+
+def _depending(message: Message) -> str:
+    """Return how many jobs depend on the one of a message; empty if none does."""
+    count = message.dependents
+    if not count:
+        return ""
+    return f" ({counted(count, 'job')} {'depends' if count == 1 else 'depend'} on it)"
 
 
 def _bytes_of(text: str) -> int:

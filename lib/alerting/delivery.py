@@ -354,12 +354,19 @@ def _session(work: Callable[[Emit, float], None], limit_s: float) -> process.Chi
 
 
 def failure_lines(
-    unsent: Iterable[Unsent], zone: tzinfo | None, way: str = ""
+    unsent: Iterable[Unsent],
+    zone: tzinfo | None,
+    way: str = "",
+    *,
+    is_queued: bool = True,
 ) -> Iterator[str]:
     """Yield a log line for each reason why messages were not sent.
 
-    ``way``: that of a channel; empty: mail.
+    ``way``: that of a channel; empty: mail.  ``is_queued``: they are tried again.
     """
+    follows = "queued, a later run tries again"
+    if not is_queued:
+        follows = "rejected, not retried"
     by_reason: dict[str, list[Envelope]] = {}
     for event in unsent:
         by_reason.setdefault(event.failure.why, []).append(event.envelope)
@@ -371,7 +378,7 @@ def failure_lines(
         )
         yield (
             f"{what} not sent, the oldest from "
-            f"{mail_time(oldest, zone)}: {why}; queued, a later run tries again"
+            f"{mail_time(oldest, zone)}: {why}; {follows}"
         )
 
 

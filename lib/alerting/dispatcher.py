@@ -279,7 +279,8 @@ class WayDispatcher:
 
     def _settle(self, events: Iterable[Event]) -> None:
         """Save and log the results, one after the other."""
-        unsent = []
+        unsent: list[Unsent] = []
+        rejected: list[Unsent] = []
         for event in events:
             if isinstance(event, PrimaryFailed):
                 self._refusals.append(event.failure)
@@ -289,17 +290,21 @@ class WayDispatcher:
             elif isinstance(event, Sent):
                 self._books.save_sent(event)
             else:
-                self._books.save_failed(event)
-                unsent.append(event)
+                is_queued = self._books.save_failed(event)
+                (unsent if is_queued else rejected).append(event)
         # A failure of the backup account says nothing about the primary.
-        self._refusals += [event.failure for event in unsent if not event.by_backup]
-        if any(event.by_backup and event.failure.is_about_us for event in unsent):
+        failed = [*unsent, *rejected]
+        self._refusals += [event.failure for event in failed if not event.by_backup]
+        if any(event.by_backup and event.failure.is_about_us for event in failed):
             self._books.hold_backup()
         if not (self._mail.holds or self._outbox.is_busy):
             for line in self._books.end_session(self._refusals):
                 logger.error("%s", line)
             self._refusals = []
-        for line in delivery.failure_lines(unsent, self._settings.zone, self._way):
+        zone, way = self._settings.zone, self._way
+        for line in delivery.failure_lines(unsent, zone, way):
+            logger.error("%s", line)
+        for line in delivery.failure_lines(rejected, zone, way, is_queued=False):
             logger.error("%s", line)
 
 

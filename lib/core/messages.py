@@ -82,6 +82,8 @@ class Message(Stored, frozen=True):
     #: The host that it is about, and its addresses that were tried, if there is one.
     host: str = ""
     addresses: tuple[str, ...] = ()
+    #: How many jobs are unreachable meanwhile.
+    dependents: Count = 0
     severity: Severity = Severity.CRITICAL
     #: The status of the job that it reports; None if it is about no failure or warning.
     status: Status | None = None

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from lib.config.sections import title_of
 from lib.core import health, policy, schedule
-from lib.core.enums import Decision, JobFailureNotificationFrequency, Status
+from lib.core.enums import Decision, JobFailureNotificationFrequency, MessageKind, Status
 from lib.core.jobs import (
     KIND_FILES,
     NEVER_FLAPPING,
@@ -260,7 +260,17 @@ def _messages(
     context = MailContext(now, settings.zone, settings.command, facts)
     mails = compose(report, before, message_id, context)
     when = report.job.policy.when
-    return tuple(replace(fit_mail(mail, settings.secrets), when=when) for mail in mails)
+    return tuple(
+        replace(
+            fit_mail(mail, settings.secrets),
+            when=when,
+            dependents=job.dependents if mail.kind in _OF_TROUBLE else 0,
+        )
+        for mail in mails
+    )
+
+
+_OF_TROUBLE = (MessageKind.ALERT, MessageKind.REMINDER)
 
 
 def _facts(ctx: RunContext, report: JobReport, now: datetime) -> Iterator[str]:

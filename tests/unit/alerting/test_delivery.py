@@ -233,3 +233,8 @@ def test_unsent_mails_are_explained_in_a_line_per_reason(approved):
     first, second = delivery.failure_lines(lost, UTC)
     approved(first, "first")
     approved(second, "second")
+
+
+def test_a_rejected_mail_is_not_said_to_be_tried_again(approved):
+    lost = [Unsent(envelope("x", "a"), DeliveryFailure("550 no", permanent=True))]
+    approved(list(delivery.failure_lines(lost, UTC, is_queued=False)))

@@ -87,6 +87,21 @@ def test_behind_a_parent_that_fails_nobody_is_notified(places, server):
     assert "no mail: unreachable: tcp gw is failing" in " ".join(why.split())
 
 
+def test_in_a_bundle_too_the_alert_of_a_parent_says_how_many_depend_on_it(
+    places, server
+):
+    closed = closed_port()
+    for number in range(8):
+        places.target(f"other{number}", closed)
+    places.target("gw", closed)
+    places.target("web", closed, "depends = gw")
+    places.run()
+    body = " ".join(mail.body for mail in server.mails)
+    (line,) = [line for line in body.splitlines() if "tcp gw is failing" in line]
+    assert line.endswith(" (1 job depends on it)")
+    assert body.count("on it)") == 1
+
+
 def test_a_parent_whose_section_is_wrong_holds_nobody_back_and_says_no_such_thing(
     places, server
 ):
