@@ -217,9 +217,9 @@ class _Sections:
         for host in hosts.places:
             yield self._of_host(name, host, options)
         policy = {word: options[word] for word in options if word in POLICY_OPTIONS}
-        for word, error in hosts.wrong.items():
+        for word, why in hosts.wrong.items():
             title = f"{self.kind} {name}/{word}"
-            yield TargetSection(title, where, policy, word, error.problem(title))
+            yield TargetSection(title, where, policy, word, why.problem(title))
 
     def _of_host(
         self, base: str, host: str, options: dict[str, OptionValue]

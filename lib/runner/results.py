@@ -20,7 +20,12 @@ from msgspec.structs import replace
 
 from lib.config.sections import title_of
 from lib.core import health, policy, schedule
-from lib.core.enums import Decision, JobFailureNotificationFrequency, MessageKind, Status
+from lib.core.enums import (
+    Decision,
+    JobFailureNotificationFrequency,
+    MessageKind,
+    Status,
+)
 from lib.core.jobs import (
     KIND_FILES,
     NEVER_FLAPPING,
