@@ -18,6 +18,7 @@ from lib.jobbase import (
     CheckUnknown,
     Deadline,
     Options,
+    Quantity,
     Target,
     TargetJob,
     Values,
@@ -47,7 +48,7 @@ from lib.net.address import (
     without_credentials,
 )
 from lib.net.charset import text_decoder
-from lib.net.response import MAX_BYTES, Reader, Response
+from lib.net.response import MAX_BYTES, MAX_COUNTED, Reader, Response
 
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -148,6 +149,8 @@ def metric_value(page: str, name: str, labels: Mapping[str, str]) -> float | Non
     """Return the sum of a metric's samples that have these labels; None without one."""
     total: float | None = None
     for line in page.split("\n"):
+        if not line.startswith(name):
+            continue
         match = _SAMPLE.match(line)
         if not match or match[1] != name:
             continue
@@ -166,6 +169,18 @@ def status_or_any(value: str) -> Ranges:
     return ((100, 999),) if value.lower() == "any" else statuses(value)
 
 
+def body_size(value: str) -> float:
+    """Return a size of a body, in bytes."""
+    size = bytes_.read(value)
+    if size > MAX_COUNTED:
+        most = MAX_COUNTED // 1_000_000_000
+        raise ValueError(f"expected at most {most}GB, as no more of a body is counted")
+    return size
+
+
+BODY_SIZE = Quantity(bytes_.unit, body_size)
+
+
 def proxy_url(value: str) -> str:
     """Return the URL of a proxy, or ``environment``."""
     if value == "environment":
@@ -181,6 +196,12 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
     kind = "http"
     recheck = "5min"
     is_across_network = True
+    guide = f"""
+        Of a body, decoded, at most {MAX_BYTES // 1_000_000} MB are looked at. Where the
+        rest of a longer one may decide of an option, the target is unknown; it is
+        failing if `expect_text` is not in that part. For `fail_size` and `warn_size`,
+        up to {MAX_COUNTED // 1_000_000_000} GB are counted.
+        """
     options: Options = {
         "url": option(url, help="what to fetch; http or https"),
         "method": option(
@@ -259,8 +280,8 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
             below=True,
             help="a warning if it has fewer days left",
         ),
-        "fail_size": option(bytes_, None, help="failing if the body is larger"),
-        "warn_size": option(bytes_, None, help="a warning if the body is larger"),
+        "fail_size": option(BODY_SIZE, None, help="failing if the body is larger"),
+        "warn_size": option(BODY_SIZE, None, help="a warning if the body is larger"),
         **{
             f"{status}_time{part}": option(
                 seconds, None, help=f"{words} if {what} takes longer than this"
@@ -496,7 +517,7 @@ def values_of(
             time_s = answer.times[name.removeprefix("time_")]
             values[name] = seconds(time_s, warn=limits[0], fail=limits[1])
     if target.warn_size or target.fail_size:
-        size = len(answer.body)
+        size = answer.size
         values["size"] = bytes_(size, warn=target.warn_size, fail=target.fail_size)
     if answer.chain and (target.warn_days or target.fail_days):
         values["days"] = _days_left(job, target, answer)
@@ -548,18 +569,10 @@ def _metric(job: TargetJob, target: Target, page: str) -> float | None:
     return float(grown / (now - before[1]))
 
 
-#: With one of these the whole body is needed.
-_OF_THE_BODY = frozenset(
-    {
-        "reject_text",
-        "expect_regex",
-        "reject_regex",
-        "expect_json",
-        "metric",
-        "warn_size",
-        "fail_size",
-    }
-)
+#: With one of these the whole text is needed; with one of those the whole body.
+_OF_THE_TEXT = ("reject_text", "expect_regex", "reject_regex", "expect_json", "metric")
+_OF_THE_SIZE = frozenset({"warn_size", "fail_size"})
+_OF_THE_BODY = _OF_THE_SIZE.union(_OF_THE_TEXT)
 
 
 def reads_all(target: Target) -> bool:
@@ -572,20 +585,24 @@ class BodyReader(Reader):
 
     #: Whether the wanted words came.
     found = False
-    #: The whole text, where it is needed.
-    text = ""
     #: The first words.
     head = ""
     _answer: Response | None = None
     _wanted: str = ""
     _decoder: Any = None
-    _seen = 0
     #: The end of what was decoded, in which the wanted words may begin.
     _tail = ""
     _reads_all = False
+    #: The pieces of the text, where all of it is needed.
+    _parts: list[str] | None = None
 
     def __init__(self, target: Target) -> None:
         self._target = target
+
+    @property
+    def text(self) -> str:
+        """Return the whole text, where it is needed."""
+        return "".join(self._parts or ())
 
     @property
     def shown(self) -> str:
@@ -608,26 +625,29 @@ class BodyReader(Reader):
             return True
         # With auth = digest a 401 came before.
         self._reads_all = reads_all(self._target)
+        if self._reads_all:
+            given = self._target.given
+            self.counts = not _OF_THE_SIZE.isdisjoint(given)
+            self._parts = None if set(_OF_THE_TEXT).isdisjoint(given) else []
         self._wanted = self._target.expect_text
         return self._reads_all or bool(self._wanted)
 
-    def is_enough(self, body: bytes | bytearray, *, is_all: bool = False) -> bool:
+    def is_enough(self, part: bytes, *, is_all: bool = False) -> bool:
         """Return whether no more of the body is needed."""
         if self._decoder is None:
             assert self._answer is not None
-            self._decoder = text_decoder(self._answer.header("content-type"), body)
-        part = self._decoder.decode(bytes(body[self._seen :]), final=is_all)
-        self._seen = len(body)
-        self.head = (self.head + part)[:1000]
+            self._decoder = text_decoder(self._answer.header("content-type"), part)
+        words = self._decoder.decode(part, final=is_all)
+        self.head = (self.head + words)[:1000]
+        if self._parts is not None:
+            self._parts.append(words)
+        if self._wanted:
+            words = self._tail + words
+            self.found = self.found or self._wanted in words
+            self._tail = words[1 - len(self._wanted) :] if self._wanted[1:] else ""
         if self._reads_all:
-            self.text += part
             return False
-        if not self._wanted:
-            return bool(self.head.strip())
-        text = self._tail + part
-        self.found = self.found or self._wanted in text
-        self._tail = text[1 - len(self._wanted) :] if len(self._wanted) > 1 else ""
-        return self.found
+        return self.found if self._wanted else bool(self.head.strip())
 
 
 def is_redirect(target: Target, answer: Response) -> bool:
@@ -641,7 +661,10 @@ def is_redirect(target: Target, answer: Response) -> bool:
 
 
 def expect(target: Target, url: str, answer: Response, body: BodyReader) -> None:
-    """Raise CheckFailed if a response is not as expected."""
+    """Raise CheckFailed if a response is not as expected.
+
+    Raise CheckUnknown if that is not to be seen in what was read of it.
+    """
     if not is_expected(answer.status, target.expect_status):
         reason = unexpected_status(answer, target.expect_status, body.shown)
         raise CheckFailed(reason, addresses=[answer.address])
@@ -654,17 +677,19 @@ def expect(target: Target, url: str, answer: Response, body: BodyReader) -> None
     if target.expect_header:
         name, pattern = target.expect_header
         _expect_header(name, pattern, answer)
-    if reads_all(target):
-        if answer.trouble:
-            raise answer.trouble
-        if wrong := wrong_text(target, body.text):
-            reason = "\n".join([wrong, *_response_lines(body.shown)])
-            raise CheckFailed(reason, addresses=[answer.address])
-    elif target.expect_text and not body.found:
-        if answer.trouble:
-            raise answer.trouble
+    needs_more = target.expect_text and not body.found
+    if answer.trouble and (needs_more or reads_all(target)):
+        raise answer.trouble
+    if needs_more:
         reason = missing_text(answer, target.expect_text, body.shown)
         raise CheckFailed(reason, addresses=[answer.address])
+    names = [name for name in _OF_THE_TEXT if getattr(target, name)]
+    if names:
+        if wrong := wrong_text(target, body.text, is_cut=answer.is_cut):
+            reason = "\n".join([wrong, *_response_lines(body.shown)])
+            raise CheckFailed(reason, addresses=[answer.address])
+        if answer.is_cut:
+            raise CheckUnknown(cut_words(names))
 
 
 def _is_same_url(one: str, other: str) -> bool:
@@ -686,12 +711,25 @@ def _expect_header(name: str, pattern: re.Pattern[str], answer: Response) -> Non
         )
 
 
-def wrong_text(target: Target, page: str) -> str:
-    """Return what is wrong with the text of a response; empty if nothing is."""
-    if target.expect_text and target.expect_text not in page:
-        return f"{printable(target.expect_text, 60)!r} is not in the response"
+def cut_words(names: Sequence[str]) -> str:
+    """Return that a response is too long for what these options say to be judged."""
+    most = curl.shown_size(MAX_BYTES)
+    return (
+        f"only the first {most} of the response were read, the most that is looked at, "
+        f"so {' and '.join(names)} cannot be judged\n"
+        "have the server send less: a filter or a page of its own for what is checked"
+    )
+
+
+def wrong_text(target: Target, page: str, *, is_cut: bool = False) -> str:
+    """Return what is wrong with the text of a response; empty if nothing is.
+
+    Where it was cut, nothing is if what was cut off may change that.
+    """
     if target.reject_text and target.reject_text in page:
         return f"{printable(target.reject_text, 60)!r} is in the response"
+    if is_cut:
+        return ""
     if target.expect_regex and not target.expect_regex.search(page):
         return f"the response does not match {target.expect_regex.pattern!r}"
     if target.reject_regex and target.reject_regex.search(page):
@@ -783,14 +821,12 @@ def unexpected_status(answer: Response, ranges: Ranges, head: str) -> str:
 
 def missing_text(answer: Response, text: str, head: str) -> str:
     """Return the reason for a response without the expected text."""
-    wanted = printable(text, 60)
-    size = len(answer.body)
-    shown = curl.shown_size(size)
-    where = f"the first {shown}" if size >= MAX_BYTES else "the response"
-    first = f"{wanted!r} is not in {where}"
+    where, shown = "the response", curl.shown_size(min(answer.size, MAX_BYTES))
+    if answer.is_cut:
+        where = f"the first {shown} of the response, the most that is looked at"
     return "\n".join(
         [
-            first,
+            f"{printable(text, 60)!r} is not in {where}",
             f"status {answer.status}, {shown} read",
             *_response_lines(head),
         ]

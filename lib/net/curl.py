@@ -518,7 +518,7 @@ class _Transfer(Wait):
         return f"{self._libcurl_words(code, text)} (connected to {peer}, {came})"
 
     def _body_words(self, code: int, text: str) -> str:
-        curl, size = load(), shown_size(len(self.reading.body))
+        curl, size = load(), shown_size(self.reading.size)
         if code == curl.E_OPERATION_TIMEDOUT:
             return f"timed out after {self.request.deadline} with {size} of the body"
         if code in (curl.E_BAD_CONTENT_ENCODING, curl.E_WRITE_ERROR):
@@ -761,5 +761,7 @@ def credentials_of(url: str) -> tuple[str, Secret]:
 
 
 def shown_size(size: int) -> str:
-    """Return a number of bytes in bytes or kB."""
-    return f"{size} bytes" if size < 1000 else f"{size // 1000} kB"
+    """Return a number of bytes in bytes, kB or MB."""
+    if size < 1000:
+        return f"{size} bytes"
+    return f"{size // 1000} kB" if size < 1_000_000 else f"{size // 1_000_000} MB"

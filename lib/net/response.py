@@ -9,21 +9,26 @@ import msgspec
 from lib.core.sanitize import printable
 from lib.net.connect import Unreachable, shown_address
 
-#: The most of a body that is read, decoded.
-MAX_BYTES = 1_000_000
+#: The most of a body that is looked at, decoded.
+MAX_BYTES = 10_000_000
+#: The most that comes where its size is wanted; only the rest of it is counted.
+MAX_COUNTED = 1_000_000_000
 #: The line that ends the headers.
 _BLANK = (b"\r\n", b"\n")
 
 
 class Reader:
-    """Says how much of a body is read; this one wants nothing of it."""
+    """Takes a body piece by piece; this one wants nothing of it."""
+
+    #: Whether its size is wanted, be it more than is looked at.
+    counts = False
 
     def wants(self, answer: Response) -> bool:
         """Return whether the body is wanted, now that the headers are there."""
         return False
 
-    def is_enough(self, body: bytes | bytearray, *, is_all: bool = False) -> bool:
-        """Return whether no more of the body is needed; called for each piece of it."""
+    def is_enough(self, part: bytes, *, is_all: bool = False) -> bool:
+        """Return whether no more than this piece is needed, after those before it."""
         return True
 
 
@@ -33,8 +38,8 @@ class Response(msgspec.Struct):
     status: int
     #: The lines of the headers as they came, the first of which has the status.
     lines: list[bytes]
-    #: What was read of the body, decoded.
-    body: bytearray
+    #: How many bytes of the body came, decoded.
+    size: int = 0
     #: Who answered.
     address: str = ""
     port: int = 0
@@ -46,6 +51,11 @@ class Response(msgspec.Struct):
     #: The server's certificates, its own one first, if they were asked for.
     chain: Sequence[bytes] = ()
     cookies: Sequence[str] = ()
+
+    @property
+    def is_cut(self) -> bool:
+        """Return whether the body is longer than what was looked at."""
+        return self.size > MAX_BYTES
 
     @property
     def phrase(self) -> str:
@@ -76,7 +86,7 @@ class Reading:
         "_reader",
         "status",
         "lines",
-        "body",
+        "size",
         "received",
         "is_complete",
         "is_stopped",
@@ -88,7 +98,8 @@ class Reading:
         self.status = 0
         #: The lines of the last header.
         self.lines: list[bytes] = []
-        self.body = bytearray()
+        #: How many bytes of the body came, decoded; and of all, headers too.
+        self.size = 0
         self.received = 0
         #: Whether the headers are there.
         self.is_complete = False
@@ -121,12 +132,15 @@ class Reading:
     def on_body(self, data: bytes) -> int | None:
         """Take a piece of the body, decoded; end the transfer once it is enough."""
         self.received += len(data)
-        self.body += data[: MAX_BYTES - len(self.body)]
-        return self._go_on(self._wants_more)
+        part = data[: max(0, MAX_BYTES - self.size)]
+        self.size += len(data)
+        return self._go_on(lambda: self._wants_more(part))
 
-    def _wants_more(self) -> bool:
-        is_enough = self._reader.is_enough(self.body)
-        return not is_enough and len(self.body) < MAX_BYTES
+    def _wants_more(self, part: bytes) -> bool:
+        is_enough = bool(part) and self._reader.is_enough(part)
+        if self.size > MAX_BYTES:
+            return self._reader.counts and self.size < MAX_COUNTED
+        return not is_enough
 
     def _go_on(self, wants_more: Callable[[], bool]) -> int | None:
         """Return what has libcurl go on, or end the transfer."""
@@ -144,7 +158,7 @@ class Reading:
         if self.error is not None:
             raise self.error
         if not self.is_stopped and self.is_complete:
-            self._reader.is_enough(self.body, is_all=True)
+            self._reader.is_enough(b"", is_all=True)
 
     @property
     def ends_with_connection(self) -> bool:
@@ -161,7 +175,7 @@ class Reading:
 
     def answer(self) -> Response:
         """Return the response, so far as it is there."""
-        return Response(self.status, self.lines, self.body)
+        return Response(self.status, self.lines, self.size)
 
 
 def _header(line: bytes) -> tuple[str, str]:

@@ -171,8 +171,8 @@ def test_reading_stops_when_the_words_were_found():
         assert found(it.url(), expect_text="Welcome", timeout=5) == "fine"
 
 
-def test_a_body_over_the_cap_is_ok_if_the_words_are_in_its_first_megabyte(approved):
-    body = b"Welcome" + bytes(3_000_000)
+def test_a_body_over_the_cap_is_ok_if_the_words_are_in_its_first_part(approved):
+    body = b"Welcome" + bytes(11_000_000)
     with Listener(says(answer(body=body))) as it:
         assert found(it.url(), expect_text="Welcome") == "fine"
         approved(
@@ -189,7 +189,8 @@ def test_a_gzip_bomb_takes_little_memory():
 
     with Listener(talk) as it:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        assert first_line(found(it.url(), expect_text="x")).endswith("first 1000 kB")
+        said = first_line(found(it.url(), expect_text="x"))
+        assert "in the first 10 MB of the response" in said
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert after - before < 50_000
 

@@ -19,7 +19,7 @@ from lib.config import fields
 from lib.jobbase import CheckFailed
 from lib.net import bulk
 from lib.net.connect import Deadline
-from lib.net.response import Reader
+from lib.net.response import MAX_BYTES, Reader
 from lib.plugins.kind import KindTable
 from tests.support.certificates import issued, write_chain
 from tests.support.listeners import (
@@ -457,6 +457,7 @@ def test_a_post_becomes_a_get_along_302_and_stays_along_307(tmp_path):
         ("proxy", "proxy:3128", "environment, or a URL"),
         ("expect_header", "x", "a header and a pattern"),
         ("max_redirects", "99", "from 0 to 30"),
+        ("fail_size", "2GB", "expected at most 1GB, as no more of a body is counted"),
     ],
 )
 def test_what_cannot_be_used_says_what_was_expected(option, value, said):
@@ -504,3 +505,62 @@ def test_an_intermediate_certificate_that_ends_first_is_named(tmp_path):
     assert said.startswith("days is 5.4, under fail_days = 7\n")
     assert "the intermediate certificate Middle expires on" in said
     assert "before that of localhost" in said
+
+
+#: More than is looked at; what is told is behind that.
+LONG = b"up 1\n" + b"#" * MAX_BYTES + b'\nlast 7\n"status"'
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"expect_text": "up 1"}, "fine"),
+        ({"expect_text": '"status"'}, "'\"status\"' is not in the first 10 MB"),
+        ({"reject_text": "up 1"}, "'up 1' is in the response"),
+        ({"reject_text": '"status"'}, "unknown: only the first 10 MB"),
+        ({"expect_regex": "up 1"}, "unknown: only the first 10 MB"),
+        ({"reject_regex": "last"}, "unknown: only the first 10 MB"),
+        ({"expect_json": "a"}, "unknown: only the first 10 MB"),
+        ({"metric": "last"}, "unknown: only the first 10 MB"),
+        ({"metric": "up"}, "unknown: only the first 10 MB"),
+        ({"fail_size": str(len(LONG)) + "B"}, "fine"),
+        ({"fail_size": str(len(LONG) - 1) + "B"}, "size is 10MB, over fail_size"),
+        ({"fail_size": "9MB", "metric": "up"}, "unknown: only the first 10 MB"),
+    ],
+)
+def test_what_a_part_of_a_body_leaves_open_is_no_verdict(options, said, tmp_path):
+    with Listener(says(answer(body=LONG))) as it:
+        assert found(it, options, tmp_path).startswith(said)
+
+
+def test_a_verdict_on_a_part_says_what_was_not_judged_and_what_to_do(tmp_path):
+    with Listener(says(answer(body=LONG))) as it:
+        options = {"metric": "last", "reject_text": "absent"}
+        assert found(it, options, tmp_path) == (
+            "unknown: only the first 10 MB of the response were read, the most that is "
+            "looked at, so reject_text and metric cannot be judged\n"
+            "have the server send less: a filter or a page of its own for what is "
+            "checked"
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"expect_json": "status == 'up'"}, "fine"),
+        ({"reject_text": '"status": "up"'}, '\'"status": "up"\' is in the response'),
+        ({"fail_size": "3MB"}, "size is 4MB, over fail_size = 3MB"),
+    ],
+)
+def test_a_body_of_megabytes_is_judged_whole(options, said, tmp_path):
+    page = b'{"list": "' + b"x" * 4_000_000 + b'", "status": "up"}'
+    with Listener(says(answer(body=page))) as it:
+        assert found(it, options, tmp_path).partition("\n")[0] == said
+
+
+def test_a_metric_of_a_large_page_is_the_sum_of_all_samples():
+    page = "".join(f'm{{n="{number}"}} 1\nn 2\n' for number in range(60_000))
+    with Listener(says(answer(body=page.encode()))) as it:
+        job = job_of(HTTPServerChecker, url=it.url(), metric="m")
+        values = bulk.run_one(steps(job, job.target, Deadline(8)))
+    assert values["value"].number == 60_000
