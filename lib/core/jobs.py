@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import msgspec
 
@@ -57,7 +57,7 @@ _WAY, _NETWORK = "_way", "_network"
 _NO_FILE = (_CHECKER, _SETTINGS, _REFUSED, _WAY, _NETWORK)
 
 
-class JobKey(NamedTuple):
+class JobKey(Stored, frozen=True, order=True, array_like=True, gc=False):
     """The identity of a job: its file, and its name within the file.
 
     Its text, ``file/identity``, is made and read back here and nowhere else.
