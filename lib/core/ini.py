@@ -97,6 +97,10 @@ class PackedSections(Mapping[str, IniSection]):
         titles = msgspec.msgpack.decode(self._titles)
         return {title: number for number, title in enumerate(titles)}
 
+    def forget_places(self) -> None:
+        """Free what finds sections by title; it is made again where it is needed."""
+        vars(self).pop("_numbers", None)
+
     def __contains__(self, title: object) -> bool:
         return title in self._numbers
 
@@ -145,10 +149,11 @@ class IniFile:
         del self._sections[section]
 
     def pack(self) -> None:
-        """Keep the sections as text; the memory of thousands is free again."""
+        """Keep the sections as text alone; the memory of thousands is free again."""
         if self._packed is None:
             self._packed = PackedSections(self._sections)
             self._sections = {}
+        self._packed.forget_places()
 
     def __contains__(self, section: str) -> bool:
         return section in self.sections

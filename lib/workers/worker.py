@@ -145,6 +145,8 @@ def _load_and_run(
             warnings += _misspelt_hooks(file)
         wanted += _announce((discovered.file, *discovered.jobs), order, emit)
         del discovered
+    # All that jobs are made of has been read.
+    ini.pack()
     emit(protocol.loaded(warnings, problems, kinds, partial))
     if order.known.any_pending:
         # A job that is pending since the last run comes first.

@@ -91,6 +91,8 @@ def test_packed_they_take_hardly_more_than_their_text(read):
         before, _peak = tracemalloc.get_traced_memory()
         ini = read(TARGETS)
         ini.pack()
+        assert ini.get("http target-3", "timeout") == "5"
+        ini.pack()
         after, _peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
