@@ -22,7 +22,7 @@ from lib.jobbase import (
     text,
 )
 from lib.net import bulk, connect
-from lib.net.connect import Unreachable
+from lib.net.connect import NotTried, Unreachable
 
 if TYPE_CHECKING:
     from lib.net.dns import Question, Response
@@ -250,6 +250,7 @@ def _ask(
     places = _servers(job, target)
     right: list[tuple[str, Response]] = []
     wrong: list[tuple[str, str]] = []
+    not_tried: list[NotTried] = []
     for number, (name, number_of_port) in enumerate(places):
         own = deadline.share(len(places) - number) if len(places) > 1 else deadline
         place = connect.shown_address((name, number_of_port))
@@ -258,6 +259,10 @@ def _ask(
         except Unreachable as error:
             wrong.append((place, error.cause))
             continue
+        except NotTried as error:
+            wrong.append((place, str(error)))
+            not_tried.append(error)
+            continue
         why = judge(response)
         if why:
             wrong.append((place, why))
@@ -265,6 +270,8 @@ def _ask(
             right.append((place, response))
         if target.ask == "first" and (not why or not _may_differ(response)):
             break
+    if not_tried and len(not_tried) == len(wrong) and not right:
+        raise not_tried[0]
     if wrong and (target.ask == "every" or not right):
         raise _failure(target, question, wrong, len(places))
     job.answered_by, slowest = max(right, key=lambda one: one[1].seconds)
@@ -279,6 +286,7 @@ def _may_differ(response: Response) -> bool:
 def _one(
     target: Target, question: Question, name: str, number: int, deadline: Deadline
 ) -> bulk.Steps[Response]:
+    """Return the answer of a server; raise Unreachable, NotTried without a route."""
     from lib.net.dns import asked
 
     addresses = yield from bulk.resolved(name, number, target.family, deadline)
@@ -287,8 +295,12 @@ def _one(
         try:
             return (yield from asked(question, address, own, by_tcp=by_tcp))
         except Unreachable:
-            if address == addresses[-1]:
-                raise
+            if address != addresses[-1]:
+                continue
+            no_route = connect.without_route(name, [each for _kind, each in addresses])
+            if no_route:
+                raise no_route from None
+            raise
     raise Unreachable("it has no address")
 
 
@@ -359,8 +371,8 @@ def _serial(
         for address in found.records:
             try:
                 response = yield from _one(target, soa, address, target.port, deadline)
-            except Unreachable as error:
-                why = error.cause
+            except (Unreachable, NotTried) as error:
+                why = str(getattr(error, "cause", error))
                 continue
             if response.records:
                 return response.records[0].split()[2]

@@ -19,7 +19,7 @@ from lib.jobbase import (
     seconds,
     whole,
 )
-from lib.net import bulk
+from lib.net import bulk, connect
 from lib.net.connect import Address
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class PingChecker(bulk.InBulk, TargetJob):
         Pings leave by the first way that the user may take: an ICMP socket for
         everybody (`sysctl net.ipv4.ping_group_range`), a raw socket, the ping command.
         In each run 127.0.0.1 is pinged too, and ::1 if a target has IPv6. Where no way
-        is allowed, or this machine does not answer itself, targets are unknown.
+        is allowed, or this machine does not answer itself, those that do not answer
+        are unknown.
         """
     options: Options = {
         "host": option(host, help="a name or an address"),
@@ -98,7 +99,11 @@ def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Valu
         job.values = {
             "loss": percent(100, warn=target.warn_loss, fail=target.fail_loss)
         }
-        raise _failure(target.host, tried, dead)
+        places = {place for place, _answers in dead}
+        no_route = connect.without_route(
+            target.host, [one for _kind, one in addresses if one[0] in places]
+        )
+        raise no_route or _failure(target.host, tried, dead)
     job.answered_by, worst = max(tried, key=lambda one: _loss_and_time(one[1]))
     if refusal := worst.refusal:
         job.note = refusal

@@ -692,7 +692,8 @@ def connected(
     """Return the first address of ``host`` that answers, as ``connect.connect`` does.
 
     An address answers if ``talk`` succeeds on the connection; it raises Unreachable or
-    OSError if not.  Raise Unreachable, naming each address and why, if none did.
+    OSError if not.  Raise Unreachable, naming each address and why, if none did, and
+    NotTried if this machine has no route to them.
     """
     addresses = yield from resolved(host, port, family, deadline)
     reasons: list[tuple[Address, str]] = []
@@ -709,7 +710,7 @@ def connected(
         else:
             connect.log_silent(host, address, reasons)
             return address
-    raise connect.nobody_answered(host, port, reasons)
+    raise connect.why_unanswered(host, port, reasons)
 
 
 def note_silent(

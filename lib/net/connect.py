@@ -6,6 +6,7 @@ exceeds it.  A Deadline covers a whole check: name, connection, handshake, every
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import queue
@@ -239,6 +240,50 @@ def nobody_answered(
     )
 
 
+#: What the kernel says where it has no route, and what it says for routers.
+_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
+
+
+def why_unanswered(
+    host: str, port: int, reasons: Sequence[tuple[Address, str]]
+) -> Unreachable | NotTried:
+    """Return what a check raises if none of the addresses answered, each with why.
+
+    That this machine has no route to any of them is our own trouble.
+    """
+    no_route = {_words(number) for number in _NO_ROUTE}
+    if all(why in no_route for _address, why in reasons):
+        trouble = without_route(host, [address for address, _why in reasons])
+        if trouble:
+            return trouble
+    return nobody_answered(host, port, reasons)
+
+
+def without_route(host: str, addresses: Sequence[Address]) -> NotTried | None:
+    """Return what to raise if this machine has no route to any of the addresses.
+
+    None if it has one.  A router that has none, or a host that is down, is no trouble
+    of this machine.
+    """
+    if not all(map(_has_no_route, addresses)):
+        return None
+    return NotTried(
+        f"not checked: this machine has no route to {host}\n"
+        "is its network up? see ip addr and ip route"
+    )
+
+
+def _has_no_route(address: Address) -> bool:
+    """Return whether the kernel says so at once; nothing is sent."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((address[0], 9, *address[2:]))
+    except OSError as error:
+        return error.errno in _NO_ROUTE
+    return False
+
+
 def resolve(
     host: str, port: int, deadline: Deadline, family: str = "any"
 ) -> list[tuple[int, Address]]:
@@ -382,7 +427,11 @@ def reason(error: Exception, deadline: Deadline) -> str:
         return ssl_words(error)
     if not isinstance(error, OSError) or not error.errno:
         return str(error) or type(error).__name__
-    words = os.strerror(error.errno)
+    return _words(error.errno)
+
+
+def _words(number: int) -> str:
+    words = os.strerror(number)
     return words[:1].lower() + words[1:]
 
 

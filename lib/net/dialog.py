@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from lib.net import bulk, connect
-from lib.net.connect import Address, Deadline, Unreachable
+from lib.net.connect import Address, Deadline, NotTried, Unreachable
 
 #: The most that is read while waiting for what is expected.
 MAX_BYTES = 65_536
@@ -262,7 +262,8 @@ def first_address(
 ) -> bulk.Steps[Any]:
     """Return what ``reach`` returns for the first address that answers as expected.
 
-    Raise Unreachable, naming each and why, if none does.
+    Raise Unreachable, naming each and why, if none does; NotTried if this machine has
+    no route to them.
     """
     reasons: list[tuple[Address, str]] = []
     for address, own in deadline.shared(addresses):
@@ -273,7 +274,7 @@ def first_address(
         else:
             connect.log_silent(host, address[1], reasons)
             return result
-    raise connect.nobody_answered(host, port, reasons)
+    raise connect.why_unanswered(host, port, reasons)
 
 
 def each_address(
@@ -284,7 +285,8 @@ def each_address(
 ) -> bulk.Steps[list[Any]]:
     """Return what ``reach`` returns for each address; the time is shared among them.
 
-    Raise Unreachable, naming each that does not answer as expected, if one does not.
+    Raise Unreachable, naming each that does not answer as expected, if one does not;
+    NotTried if this machine has no route to those.
     """
     results: list[Any] = []
     dead: list[tuple[Address, str]] = []
@@ -298,9 +300,12 @@ def each_address(
     return results
 
 
-def _dead(host: str, count: int, dead: Sequence[tuple[Address, str]]) -> Unreachable:
-    if count == 1:
-        return connect.nobody_answered(host, dead[0][0][1], dead)
+def _dead(
+    host: str, count: int, dead: Sequence[tuple[Address, str]]
+) -> Unreachable | NotTried:
+    why = connect.why_unanswered(host, dead[0][0][1], dead)
+    if count == 1 or isinstance(why, NotTried):
+        return why
     first = f"{len(dead)} of {count} addresses of {host} fail"
     return Unreachable(
         "\n".join([first, *_lines(dead)]),

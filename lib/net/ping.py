@@ -3,7 +3,7 @@
 A ping goes out by the first way that this user may take: an ICMP socket for everybody
 (``net.ipv4.ping_group_range``), a raw socket, or the system's ping command.  127.0.0.1
 is asked along, and ::1 beside what has IPv6: while this machine does not answer itself,
-nothing is known of others.
+nothing is known of others that do not.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ AT_ONCE, AGAIN_AFTER_S = 40, 0.004
 #: How long this machine may take to answer itself, and how often it is asked.
 OWN_WAIT_S, OWN_COUNT, OWN_INTERVAL_S = 2.0, 3, 0.5
 LOOPBACK: Mapping[int, str] = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+#: What has this machine answer no ping.
+IGNORES: Mapping[int, str] = {
+    socket.AF_INET: "net.ipv4.icmp_echo_ignore_all",
+    socket.AF_INET6: "net.ipv6.icmp.echo_ignore_all",
+}
 #: The most that is read of an answer: headers and token.
 _MAX_READ = 128
 _HEADER = struct.Struct("!BBHHH")
@@ -199,7 +204,7 @@ class Pinger:
         if isinstance(result, Answers):
             place = own.address[0]
             self._own[own.family] = (
-                True if result.received else _silent(place, result.refusal)
+                True if result.received else _silent(place, result.refusal, own.family)
             )
         else:
             self._own[own.family] = result
@@ -224,17 +229,21 @@ class Pinger:
     def _deliver(self, pings: Pings) -> None:
         states = (self._own[socket.AF_INET], self._own[pings.family])
         trouble = next((one for one in states if isinstance(one, NotTried)), None)
-        if trouble is None and None in states:
+        answers = pings.answers()
+        if answers.received:
+            # What has come proves itself, whoever else is silent.
+            pings.tell(answers)
+        elif trouble is None and None in states:
             self._until_own.append(pings)
             self._loop.call_at(pings.deadline.ends_at, self._give_up, pings)
         else:
-            pings.tell(trouble or pings.answers())
+            pings.tell(trouble or answers)
 
     def _give_up(self, pings: Pings) -> None:
         """Say at the deadline of a check that it is not known whether it counts."""
         if pings in self._until_own:
             self._until_own.remove(pings)
-            pings.tell(_silent(LOOPBACK[pings.family], ""))
+            pings.tell(_silent(LOOPBACK[pings.family], "", pings.family))
 
     # Sending.
 
@@ -417,13 +426,26 @@ class Pinger:
         self._loop.call_at(pings.deadline.ends_at, is_late)
 
 
-def _silent(place: str, refusal: str) -> NotTried:
+def _silent(place: str, refusal: str, family: int) -> NotTried:
     """Return what to raise where this machine does not answer itself."""
     why = f" ({refusal})" if refusal else ""
+    setting = IGNORES[family]
+    remedy = "is ICMP blocked here by a firewall, or lo down?"
+    if _is_set(setting):
+        remedy = f"{setting} is set here; as root: sysctl -w {setting}=0"
     return NotTried(
         f"not checked: pings of this machine itself, {place}, have no answer{why}\n"
-        "is ICMP blocked here by a firewall, or lo down?"
+        f"{remedy}"
     )
+
+
+def _is_set(setting: str) -> bool:
+    """Return whether a setting of the kernel is not 0; one that is not there is 0."""
+    try:
+        with open(f"/proc/sys/{setting.replace('.', '/')}") as file:
+            return file.read().strip() != "0"
+    except OSError:
+        return False
 
 
 def _open(family: int) -> Link | str | NotTried:

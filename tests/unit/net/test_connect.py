@@ -4,6 +4,11 @@ import socket
 
 import pytest
 
+from jobs.DNSChecker import DNSChecker
+from jobs.PingChecker import PingChecker
+from jobs.TCPServerChecker import TCPServerChecker
+from jobs.TLSCertExpiration import TLSCertExpiration
+from jobs.UDPServerChecker import UDPServerChecker
 from lib.net.connect import (
     Deadline,
     Unreachable,
@@ -15,8 +20,10 @@ from lib.net.connect import (
     resolve,
     resolver_words,
     shown_address,
+    why_unanswered,
 )
-from tests.support.listeners import HOLD, Listener, says
+from tests.support.listeners import HOLD, Listener, found_by, says
+from tests.support.network import in_network
 
 
 class Clock:
@@ -153,6 +160,45 @@ def test_very_many_addresses_are_counted(approved):
     approved(lines[0], "1")
     approved(lines[-1], "2")
     assert len(lines) == 12
+
+
+def test_what_a_router_says_is_no_trouble_of_this_machine():
+    # To itself this machine has a route.
+    tried = [(("127.0.0.1", 80), "no route to host")]
+    failure = why_unanswered("a.example", 80, tried)
+    assert isinstance(failure, Unreachable)
+    assert failure.cause == "no route to host"
+
+
+NO_ROUTE = {"host": "192.0.2.1", "timeout": 5}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a network of its own")
+@pytest.mark.parametrize("addresses", ["first", "every"])
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        (TCPServerChecker, {"port": 80}),
+        (TCPServerChecker, {"port": 80, "banner": "220"}),
+        (TLSCertExpiration, {}),
+        (UDPServerChecker, {"port": 53, "send": "x"}),
+        (PingChecker, {}),
+    ],
+)
+def test_without_a_route_of_this_machine_each_kind_is_unknown(kind, more, addresses):
+    options = {**NO_ROUTE, **more, "addresses": addresses}
+    said = in_network(lambda: found_by(kind, **options))
+    first, _newline, second = said.partition("\n")
+    assert first == "unknown: not checked: this machine has no route to 192.0.2.1"
+    assert second == "is its network up? see ip addr and ip route"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a network of its own")
+@pytest.mark.parametrize("ask", ["first", "every"])
+def test_without_a_route_to_its_servers_a_name_is_unknown(ask):
+    options = {"servers": "192.0.2.1, 192.0.2.2", "ask": ask, "timeout": 5}
+    said = in_network(lambda: found_by(DNSChecker, host="a.example", **options))
+    assert said.startswith("unknown: not checked: this machine has no route to 192.0.2")
 
 
 def test_an_ipv6_address_is_shown_in_brackets():
