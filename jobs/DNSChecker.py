@@ -13,6 +13,7 @@ from lib.jobbase import (
     Options,
     Target,
     TargetJob,
+    Value,
     Values,
     one_of,
     option,
@@ -168,17 +169,25 @@ class DNSChecker(bulk.InBulk, TargetJob):
         if target.same_serial:
             yield from _same_serial(self, target, deadline)
         judge = partial(_trouble, target, question, wanted)
-        response = yield from _ask(self, target, question, judge, deadline)
-        values = {
-            "time": seconds(
-                response.seconds, warn=target.warn_time, fail=target.fail_time
-            )
-        }
-        if response.ttl is not None:
-            values["ttl"] = seconds(
-                response.ttl, warn=target.warn_ttl, fail=target.fail_ttl
-            )
-        return values
+        right = yield from _ask(self, target, question, judge, deadline)
+        odd = dict.fromkeys(right, self.note)
+        return self.worst_of(
+            {place: _values(target, response) for place, response in right.items()},
+            odd,
+            least=("ttl",),
+        )
+
+
+def _values(target: Target, response: Response) -> dict[str, Value]:
+    """Return how long an answer took, and how long it may be kept."""
+    values = {
+        "time": seconds(response.seconds, warn=target.warn_time, fail=target.fail_time)
+    }
+    if response.ttl is not None:
+        values["ttl"] = seconds(
+            response.ttl, warn=target.warn_ttl, fail=target.fail_ttl
+        )
+    return values
 
 
 def _question(target: Target, type_: str = "", *, recursive: bool = True) -> Question:
@@ -242,13 +251,13 @@ def _ask(
     question: Question,
     judge: Callable[[Response], str],
     deadline: Deadline,
-) -> bulk.Steps[Response]:
-    """Return the answer of the first server that is right, or the slowest of all.
+) -> bulk.Steps[dict[str, Response]]:
+    """Return the answer of the first server that is right, or that of each, by server.
 
     Raise CheckFailed, with each server that is not, if that is not to be had.
     """
     places = _servers(job, target)
-    right: list[tuple[str, Response]] = []
+    right: dict[str, Response] = {}
     wrong: list[tuple[str, str]] = []
     not_tried: list[NotTried] = []
     for number, (name, number_of_port) in enumerate(places):
@@ -267,15 +276,14 @@ def _ask(
         if why:
             wrong.append((place, why))
         else:
-            right.append((place, response))
+            right[place] = response
         if target.ask == "first" and (not why or not _may_differ(response)):
             break
     if not_tried and len(not_tried) == len(wrong) and not right:
         raise not_tried[0]
     if wrong and (target.ask == "every" or not right):
         raise _failure(target, question, wrong, len(places))
-    job.answered_by, slowest = max(right, key=lambda one: one[1].seconds)
-    return slowest
+    return right
 
 
 def _may_differ(response: Response) -> bool:
@@ -336,7 +344,7 @@ def _same_serial(
     def has_records(response: Response) -> str:
         return "" if response.records else response.words(question)
 
-    names = yield from _ask(job, target, question, has_records, deadline)
+    names, *_ = (yield from _ask(job, target, question, has_records, deadline)).values()
     serials: dict[str, str] = {}
     silent: dict[str, str] = {}
     for number, name in enumerate(names.records):
@@ -365,9 +373,10 @@ def _serial(
     soa = _question(target, "SOA", recursive=False)
     why = "it has no address"
     for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
-        found = yield from _ask(
-            job, target, Question(name_of(name), rdtype), lambda _any: "", deadline
-        )
+        question = Question(name_of(name), rdtype)
+        found, *_ = (
+            yield from _ask(job, target, question, lambda _any: "", deadline)
+        ).values()
         for address in found.records:
             try:
                 response = yield from _one(target, soa, address, target.port, deadline)

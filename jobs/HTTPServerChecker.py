@@ -21,6 +21,7 @@ from lib.jobbase import (
     Quantity,
     Target,
     TargetJob,
+    Value,
     Values,
     absolute_path,
     bytes_,
@@ -354,26 +355,48 @@ def login_of(target: Target) -> Iterator[str]:
 def _each_address(
     job: TargetJob, target: Target, deadline: Deadline
 ) -> bulk.Steps[Values]:
-    """Return what was measured of the last of all addresses."""
+    """Return the worst that was measured at the addresses."""
     parts = urlsplit(target.url)
     host, port = target.connect_to or (
         parts.hostname or "",
         parts.port or _PORTS[parts.scheme],
     )
     addresses = yield from bulk.resolved(host, port, target.family, deadline)
-    values: Values = {}
-    dead: list[str] = []
-    for tried, address in enumerate(addresses):
-        own = deadline.share(len(addresses) - tried)
+    each: dict[str, dict[str, Value]] = {}
+    notes: dict[str, str] = {}
+    dead: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    for address, own in deadline.shared(addresses):
+        place, job.note = connect.shown_address(address[1]), ""
         try:
-            values = yield from follow(job, target, own, address)
+            each[place] = yield from follow(job, target, own, address)
+            notes[place] = job.note
         except (connect.Unreachable, CheckFailed) as error:
-            reason = str(error).partition("\n")[0]
-            dead.append(f"{connect.shown_address(address[1])}: {reason}")
+            dead[place] = str(error).partition("\n")[0]
+        except (connect.NotTried, CheckUnknown) as error:
+            unknown[place] = str(error)
+    job.note = ""
+    _forget_others(job, [connect.shown_address(address) for _, address in addresses])
     if dead:
-        first = f"{len(dead)} of {len(addresses)} addresses of {host} fail"
-        raise CheckFailed("\n".join([first, *dead]), host=host)
-    return values
+        raise CheckFailed(_of_addresses(host, "fail", dead, len(addresses)), host=host)
+    if len({*unknown.values()}) == 1 and len(unknown) == len(addresses):
+        # It is no matter of the addresses.
+        raise CheckUnknown(*{*unknown.values()})
+    if unknown:
+        raise CheckUnknown(_of_addresses(host, "are unknown", unknown, len(addresses)))
+    return job.worst_of(each, notes, least=("days",))
+
+
+def _of_addresses(host: str, verb: str, reasons: Mapping[str, str], of: int) -> str:
+    lines = [f"{place}: {why}" for place, why in reasons.items()]
+    return "\n".join([f"{len(lines)} of {of} addresses of {host} {verb}", *lines])
+
+
+def _forget_others(job: TargetJob, places: Sequence[str]) -> None:
+    """Forget the metric of addresses that the name has no more."""
+    if before := job.memory.get("metrics"):
+        kept = {place: before[place] for place in places if place in before}
+        job.memory["metrics"] = kept
 
 
 def follow(
@@ -381,7 +404,7 @@ def follow(
     target: Target,
     deadline: Deadline,
     address: tuple[int, connect.Address] | None = None,
-) -> bulk.Steps[Values]:
+) -> bulk.Steps[dict[str, Value]]:
     """Follow the redirects; raise CheckFailed if the last response is not expected."""
     began = time.monotonic()
     hop = Hop(target.url, target.method, _body_of(target), address)
@@ -393,7 +416,8 @@ def follow(
         job.answered_by = answer.peer
         if not is_redirect(target, answer):
             expect(target, hop.url, answer, body)
-            return values_of(job, target, answer, body, time.monotonic() - began)
+            took = time.monotonic() - began
+            return values_of(job, target, answer, body, took, address)
         hop = next_hop(hop, answer, target.redirects)
     raise CheckFailed(
         f"more than {target.max_redirects} redirects\n"
@@ -417,14 +441,29 @@ def next_hop(hop: Hop, answer: Response, policy: str) -> Hop:
     """Return the request that a redirect asks for, as browsers make it."""
     url = next_url(hop.url, answer.header("location"), policy)
     keeps_body = answer.status in (307, 308)
-    is_same = keeps_credentials(urlsplit(hop.url), urlsplit(url))
+    old, new = urlsplit(hop.url), urlsplit(url)
+    is_same = keeps_credentials(old, new)
     return Hop(
         url,
         hop.method if keeps_body or hop.method == "head" else "get",
         hop.body if keeps_body and is_same else None,
+        _address_behind(hop.address, old, new),
         is_trusted=hop.is_trusted and is_same,
         cookies=answer.cookies or hop.cookies,
     )
+
+
+def _address_behind(
+    address: tuple[int, connect.Address] | None, old: SplitResult, new: SplitResult
+) -> tuple[int, connect.Address] | None:
+    """Return where to ask for a redirect: at the same address, if the host is it."""
+    if address is None or not is_same_host(old.hostname or "", new.hostname or ""):
+        return None
+    ports = [parts.port or _PORTS[parts.scheme] for parts in (old, new)]
+    if ports[0] == ports[1]:
+        return address
+    kind, place = address
+    return kind, (place[0], ports[1], *place[2:])
 
 
 def request_of(
@@ -506,11 +545,13 @@ def values_of(
     answer: Response,
     body: BodyReader,
     took: float,
-) -> Values:
-    """Return what was measured, with its thresholds."""
-    values: dict[str, Any] = {
-        "time": seconds(took, warn=target.warn_time, fail=target.fail_time)
-    }
+    address: tuple[int, connect.Address] | None,
+) -> dict[str, Value]:
+    """Return what was measured, with its thresholds.
+
+    ``address`` is that which was to be asked, if each of the name is.
+    """
+    values = {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
     for name, warn, fail in _OF_THE_TIME if answer.times else ():
         limits = getattr(target, warn), getattr(target, fail)
         if any(limits):
@@ -522,7 +563,8 @@ def values_of(
     if answer.chain and (target.warn_days or target.fail_days):
         values["days"] = _days_left(job, target, answer)
     if target.metric:
-        number = _metric(job, target, body.text)
+        place = connect.shown_address(address[1]) if address else ""
+        number = _metric(job, target, body.text, place)
         if number is not None:
             unit = per_second if target.per else count
             values["value"] = unit(
@@ -550,8 +592,11 @@ def _days_left(job: TargetJob, target: Target, answer: Response) -> Any:
     return count(left, warn=target.warn_days, fail=target.fail_days)
 
 
-def _metric(job: TargetJob, target: Target, page: str) -> float | None:
-    """Return the number of a metric, or its growth; None where none is known yet."""
+def _metric(job: TargetJob, target: Target, page: str, place: str) -> float | None:
+    """Return the number of a metric, or its growth; None where none is known yet.
+
+    A ``place`` has a number of its own.
+    """
     number, name = metric_value(page, *target.metric), printable(target.metric[0], 60)
     if number is None:
         raise CheckFailed(f"there is no number of {name} in the response")
@@ -560,8 +605,11 @@ def _metric(job: TargetJob, target: Target, page: str) -> float | None:
         raise CheckFailed(f"{name} is {number} in the response, no number to judge")
     if not target.per:
         return number
-    before, now = job.memory.get("metric"), time.time()
-    job.memory["metric"] = [number, now]
+    memory, key, now = job.memory, "metric", time.time()
+    if place:
+        memory, key = memory.setdefault("metrics", {}), place
+    before = memory.get(key)
+    memory[key] = [number, now]
     if not before or now <= before[1]:
         return None
     # A counter that is smaller than before has begun again at 0.

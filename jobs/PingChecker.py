@@ -12,6 +12,7 @@ from lib.jobbase import (
     Options,
     Target,
     TargetJob,
+    Value,
     Values,
     host,
     option,
@@ -104,10 +105,14 @@ def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Valu
             target.host, [one for _kind, one in addresses if one[0] in places]
         )
         raise no_route or _failure(target.host, tried, dead)
-    job.answered_by, worst = max(tried, key=lambda one: _loss_and_time(one[1]))
-    if refusal := worst.refusal:
-        job.note = refusal
-    lost, time = _loss_and_time(worst)
+    return job.worst_of(
+        {address: _values(target, answers) for address, answers in tried},
+        {address: str(answers.refusal or "") for address, answers in tried},
+    )
+
+
+def _values(target: Target, answers: Answers) -> dict[str, Value]:
+    lost, time = _loss_and_time(answers)
     return {
         "time": seconds(time, warn=target.warn_time, fail=target.fail_time),
         "loss": percent(lost, warn=target.warn_loss, fail=target.fail_loss),

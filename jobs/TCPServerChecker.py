@@ -20,6 +20,7 @@ from lib.jobbase import (
     Options,
     Target,
     TargetJob,
+    Value,
     Values,
     anything_or_text,
     dialog,
@@ -192,17 +193,18 @@ def talked(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Val
     )
     if target.addresses == "every":
         each = yield from dialog.each_address(target.host, addresses, deadline, reach)
-        times = max(each, key=lambda one: one.time)
-    else:
-        times = yield from dialog.first_address(
-            target.host, target.port, addresses, deadline, reach
+        return job.worst_of(
+            {connect.shown_address(one.address): _values(target, one) for one in each}
         )
-        times = times._replace(time=time.monotonic() - began)
+    times = yield from dialog.first_address(
+        target.host, target.port, addresses, deadline, reach
+    )
+    times = times._replace(time=time.monotonic() - began)
     job.answered_by = connect.shown_address(times.address)
     return _values(target, times)
 
 
-def _values(target: Target, times: Times) -> Values:
+def _values(target: Target, times: Times) -> dict[str, Value]:
     """Return the time, and its parts that have a threshold."""
     values = {"time": seconds(times.time, warn=target.warn_time, fail=target.fail_time)}
     for name in ("time_connect", "time_tls"):

@@ -19,6 +19,7 @@ from lib.jobbase import (
     Options,
     Target,
     TargetJob,
+    Value,
     Values,
     absolute_path,
     count,
@@ -158,13 +159,26 @@ class TLSCertExpiration(bulk.InBulk, TargetJob):
 
     def steps(self, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
         """Return how long the certificates are valid, if they are as expected."""
+        now = datetime.now(UTC)
         if target.file:
             first = in_file(self, target)
-        else:
-            first = yield from at_server(self, target, deadline)
-        now = datetime.now(UTC)
-        self._remember(first.not_after, now)
-        return values_of(target, first, now)
+            self._remember(first.not_after, now)
+            return values_of(target, first, now)
+        name = target.server_name or target.host
+        each = yield from at_server(target, name, deadline)
+        self._remember(min(shown.first.not_after for shown in each), now)
+        by_place = {connect.shown_address(shown.address): shown for shown in each}
+        return self.worst_of(
+            {
+                place: values_of(target, shown.first, now)
+                for place, shown in by_place.items()
+            },
+            {
+                place: certificates.expiry_words(name, shown.chain, shown.first)
+                for place, shown in by_place.items()
+            },
+            least=("days",),
+        )
 
     def _remember(self, ends_at: datetime, now: datetime) -> None:
         """Keep when the certificate expires, but only if that is soon.
@@ -183,7 +197,7 @@ def port_of(target: Target) -> int:
     return int(target.port or usual)
 
 
-def values_of(target: Target, first: Certificate, now: datetime) -> Values:
+def values_of(target: Target, first: Certificate, now: datetime) -> dict[str, Value]:
     """Return what is left of the certificate that expires first, with its thresholds.
 
     Fixed days are too many for a certificate of six days, so a threshold in per cent
@@ -215,14 +229,13 @@ class Shown(NamedTuple):
 
 
 def at_server(
-    job: TargetJob, target: Target, deadline: Deadline
-) -> bulk.Steps[Certificate]:
-    """Return the first certificate to expire of one address, or of all of them."""
+    target: Target, name: str, deadline: Deadline
+) -> bulk.Steps[Sequence[Shown]]:
+    """Return what one address shows, or each of them."""
     from lib.net import dialog
 
     host, port = target.connect_to or (target.host, port_of(target))
     addresses = yield from bulk.resolved(host, port, target.family, deadline)
-    name = target.server_name or target.host
 
     def reach(address: tuple[int, Address], own: Deadline) -> bulk.Steps[Shown]:
         chain = yield from shown_by(target, name, address, own)
@@ -236,20 +249,14 @@ def at_server(
         return address[1], (yield from shown_by(target, name, address, own))
 
     if target.addresses == "every":
-        each = yield from dialog.each_address(host, addresses, deadline, reach)
-        shown = min(each, key=lambda one: one.first.not_after)
-    else:
-        # A certificate that is no good is a result; nobody is asked for a better one.
-        address, chain = yield from dialog.first_address(
-            host, port, addresses, deadline, ask
-        )
-        if isinstance(chain, tls.TlsFailed):
-            raise chain
-        shown = judged(target, name, address, chain)
-    job.answered_by = connect.shown_address(shown.address)
-    job.note = certificates.expiry_words(name, shown.chain, shown.first)
-    first: Certificate = shown.first
-    return first
+        return (yield from dialog.each_address(host, addresses, deadline, reach))
+    # A certificate that is no good is a result; nobody is asked for a better one.
+    address, chain = yield from dialog.first_address(
+        host, port, addresses, deadline, ask
+    )
+    if isinstance(chain, tls.TlsFailed):
+        raise chain
+    return [judged(target, name, address, chain)]
 
 
 def shown_by(

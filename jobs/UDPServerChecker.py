@@ -123,15 +123,22 @@ def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Valu
     )
     if target.addresses == "every" or target.expect == CLOSED:
         each = yield from dialog.each_address(target.host, addresses, deadline, reach)
-        heard = max(each, key=lambda one: one.time or 0.0)
     else:
-        heard = yield from dialog.first_address(
-            target.host, target.port, addresses, deadline, reach
-        )
-    if heard.time is None:
-        return {}
-    job.answered_by = connect.shown_address(heard.address)
-    return {"time": seconds(heard.time, warn=target.warn_time, fail=target.fail_time)}
+        each = [
+            (
+                yield from dialog.first_address(
+                    target.host, target.port, addresses, deadline, reach
+                )
+            )
+        ]
+    values = {
+        connect.shown_address(one.address): {
+            "time": seconds(one.time, warn=target.warn_time, fail=target.fail_time)
+        }
+        for one in each
+        if one.time is not None
+    }
+    return job.worst_of(values) if values else {}
 
 
 def rounds_of(target: Target) -> tuple[Round, ...]:

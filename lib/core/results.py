@@ -1,8 +1,8 @@
 """What the execution of a job came to, and how the values it measured are judged."""
 
 import enum
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from lib.core.encoding import Moment, Seconds, Stored
 from lib.core.enums import Decision, Status
@@ -107,6 +107,53 @@ def judge(values: Values, *, need_all: bool = False) -> tuple[Status, str]:
         if exceeded:
             return status, (" and " if need_all else "; ").join(exceeded)
     return Status.OK, ""
+
+
+class Worst(NamedTuple):
+    """The values of several places, of each the worst; and which place each is of."""
+
+    values: dict[str, Value]
+    places: dict[str, str]
+
+
+def worst(
+    each: Mapping[str, Values], *, need_all: bool = False, least: Container[str] = ()
+) -> Worst:
+    """Return the worst values of several places; of equal ones that of the first.
+
+    Without a threshold that is the most, or of the names ``least`` the least.
+
+    With ``need_all`` they are all of one place, since no two are exceeded together at
+    two of them.
+    """
+    if need_all:
+        place = max(each, key=lambda one: _severity(judge(each[one], need_all=True)[0]))
+        each = {place: each[place]}
+    values: dict[str, Value] = {}
+    places: dict[str, str] = {}
+    for place, of_place in each.items():
+        for name, value in of_place.items():
+            is_low_bad = name in least
+            if name not in values or (
+                _badness(value, is_low_bad) > _badness(values[name], is_low_bad)
+            ):
+                values[name], places[name] = value, place
+    return Worst(values, places)
+
+
+def _severity(status: Status) -> int:
+    return (Status.OK, Status.WARNING, Status.FAILING).index(status)
+
+
+def _badness(value: Value, is_low_bad: bool) -> tuple[int, float]:
+    """Return what is more the worse a value is among those of one name."""
+    status = _severity(judge({"": value})[0])
+    limit = value.fail or value.warn
+    if limit is not None and limit.low is not None and limit.high is not None:
+        return status, max(limit.low - value.number, value.number - limit.high)
+    if limit is not None:
+        is_low_bad = limit.high is None
+    return status, -value.number if is_low_bad else value.number
 
 
 #: What stands for a job that measures nothing: how long its check took.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +15,7 @@ from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Status
 from lib.core.ini import IniFile
 from lib.core.jobs import NEVER_FLAPPING, FailureRule, FlappingRule, Rule
 from lib.core.policy import default_failures, default_recoveries
-from lib.core.results import Value, judge
+from lib.core.results import Value, judge, telling_value, worst
 from lib.core.settings import Peers
 from lib.core.text import first_line
 from lib.plugins.base import (
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 #: What a check returns: what it measured, by name; a plain number is a count.
 Values = Mapping[str, Value | float]
+
+
+NO_NOTES: Mapping[str, str] = {}
 
 
 class TargetJob(JobBase):
@@ -127,6 +130,33 @@ class TargetJob(JobBase):
         Such a target is not checked.  Default: nothing.
         """
         return ()
+
+    def worst_of(
+        self,
+        each: Mapping[str, dict[str, Value]],
+        notes: Mapping[str, str] = NO_NOTES,
+        least: Container[str] = (),
+    ) -> dict[str, Value]:
+        """Return the worst of the values that were measured at several addresses.
+
+        ``least`` are the names of those of which the least is the worst.  The note says
+        whose the values are that are outside of a threshold; ``answered_by`` is the
+        address of that which stands for the job, of whose note among ``notes`` too.
+        """
+        if len(each) == 1:
+            ((self.answered_by, values),) = each.items()
+            if notes:
+                self.note = notes[self.answered_by]
+            return values
+        values, places = worst(each, need_all=self.target.need == "all", least=least)
+        self.answered_by = places[telling_value(values)]
+        lines = [
+            f"{name} is that of {places[name]}, the worst of {len(each)}"
+            for name, value in values.items()
+            if value.is_outside
+        ]
+        self.note = "\n".join(filter(None, (notes.get(self.answered_by), *lines)))
+        return values
 
     @classmethod
     def advice(cls, target: Target, folder: Path) -> Iterable[tuple[str, str, bool]]:

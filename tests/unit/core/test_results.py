@@ -13,6 +13,7 @@ from lib.core.results import (
     judge,
     spread_words,
     value_lines,
+    worst,
 )
 
 OK, WARNING, FAILING = Status.OK, Status.WARNING, Status.FAILING
@@ -131,3 +132,49 @@ def test_a_spread_is_one_number_where_both_read_the_same():
     assert spread_words(61, 93, Unit.PERCENT) == "61%..93%"
     assert spread_words(0.25, 0.25, Unit.SECONDS) == "250ms"
     assert spread_words(1.00001e9, 1.00002e9, Unit.BYTES) == "1GB"
+
+
+def limited(number, low=None, high=None):
+    """Return a number that may not leave a range."""
+    return Value(number, Unit.COUNT, fail=Threshold(low, high))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_other"),
+    [
+        (used(10), used(20), True),
+        (used(20), used(10), False),
+        (used(20), used(20), False),
+        (limited(3, low=7), limited(9, low=7), False),
+        (limited(9, low=7), limited(3, low=7), True),
+        (limited(0, 1, 5), limited(7, 1, 5), True),
+        (limited(-4, 1, 5), limited(7, 1, 5), False),
+        (limited(2, 1, 5), limited(0, 1, 5), True),
+        (Value(1), Value(2), True),
+    ],
+)
+def test_of_several_places_the_worst_value_counts(one, other, is_other):
+    found = worst({"a": {"used": one}, "b": {"used": other}})
+    assert found.values == {"used": other if is_other else one}
+    assert found.places == {"used": "b" if is_other else "a"}
+
+
+def test_the_least_is_the_worst_of_what_is_said_to_be_so():
+    each = {"a": {"days": Value(9)}, "b": {"days": Value(3)}}
+    assert worst(each, least=("days",)).places == {"days": "b"}
+
+
+def test_each_value_is_the_worst_of_its_own_place():
+    each = {
+        "a": {"time": used(95), "loss": used(0)},
+        "b": {"time": used(1), "loss": used(85)},
+    }
+    assert worst(each).places == {"time": "a", "loss": "b"}
+
+
+def test_where_all_must_be_exceeded_they_are_of_one_place():
+    each = {
+        "a": {"time": used(95), "loss": used(0)},
+        "b": {"time": used(92), "loss": used(91)},
+    }
+    assert worst(each, need_all=True).places == {"time": "b", "loss": "b"}

@@ -11,10 +11,13 @@ from lib.net import connect
 
 @pytest.fixture(autouse=True)
 def both_addresses(monkeypatch):
-    """Have a name of two addresses, at the first of which nobody listens."""
+    """Have names of two addresses; at the first one of both.example nobody listens."""
     look_up = connect.look_up
 
     def known(host, port, family):
+        if host == "pair.example":
+            places = [(each, port) for each in ("127.0.0.1", "127.0.0.2")]
+            return [(socket.AF_INET, place) for place in places]
         if host != "both.example":
             return look_up(host, port, family)
         six = (socket.AF_INET6, ("::1", port, 0, 0))

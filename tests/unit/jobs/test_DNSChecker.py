@@ -366,3 +366,23 @@ def test_one_bad_line_of_resolv_conf_stops_nobody(tmp_path):
 def test_what_cannot_be_used_says_what_was_expected(option, value, said):
     with pytest.raises(ValueError, match=said):
         DNSChecker.options[option].read(value)
+
+
+@pytest.mark.parametrize("turned", [1, -1], ids=["first", "last"])
+def test_of_every_server_time_and_ttl_are_the_worst(zone, turned):
+    def slow(*asked):
+        time.sleep(0.2)
+        return zone.by_lines(*asked)
+
+    with (
+        NameServer("www.example.com. 10 A 192.0.2.1; 192.0.2.2") as short,
+        NameServer(answer=slow) as long,
+    ):
+        options = {"host": "www.example.com", "ask": "every", "timeout": 10}
+        servers = at(*[long, short][::turned])
+        job = job_of(DNSChecker, **options, servers=servers, fail_ttl="60s")
+        result = result_of(job)
+    assert result.reason == (
+        f"ttl is 10s, under fail_ttl = 1min\nttl is that of {at(short)}, the worst of 2"
+    )
+    assert result.values["time"].number > 0.15

@@ -49,6 +49,9 @@ def both(host, port, family):
     """Have a name of two addresses, the first of which is silent."""
     four = [(socket.AF_INET, (one, port)) for one in ("127.0.0.2", "127.0.0.1")]
     six = [(socket.AF_INET6, ("::1", port, 0, 0))]
+    if host == "worst.example":
+        # One is late, and the other one loses some.
+        return [(socket.AF_INET, (one, port)) for one in ("127.0.0.4", "127.0.0.3")]
     return {"any": four, "ipv4": four[1:], "ipv6": six}[family]
 
 
@@ -246,6 +249,16 @@ def test_every_address_is_asked_and_the_dead_one_is_named():
         "1 of 2 addresses of both.example fail",
         "tried 127.0.0.2: no answer to 3 pings",
     ]
+
+
+def test_of_every_address_time_and_loss_are_each_the_worst():
+    target = {"host": "worst.example", "addresses": "every", "wait": "2s"}
+    (slow,) = found({**target, "fail_time": "100ms"})
+    (lossy,) = found({**target, "fail_loss": "9"})
+    assert re.match("time is .*, over fail_time = 100ms\n", slow)
+    assert slow.endswith("\ntime is that of 127.0.0.4, the worst of 2")
+    assert lossy.startswith("loss is 33.33%, over fail_loss = 9%\n")
+    assert lossy.endswith("\nloss is that of 127.0.0.3, the worst of 2")
 
 
 # This machine itself.

@@ -1,4 +1,5 @@
 import socket
+import time
 from fnmatch import fnmatchcase
 
 import pytest
@@ -14,6 +15,8 @@ from tests.support.listeners import (
     job_of,
     result_of,
     says,
+    tls_context,
+    write_authority,
 )
 
 
@@ -142,3 +145,37 @@ def test_the_older_program_knew_the_port_by_this_name():
     old = f"{kind} for my [box](10.0.0.1:22)|10.0.0.1|22|my [box]|minute"
     assert fnmatchcase(old, job.formerly())
     assert not fnmatchcase(old.replace("22", "23"), job.formerly())
+
+
+@pytest.mark.parametrize("turned", [1, -1], ids=["first", "last"])
+def test_of_every_address_each_time_is_the_longest(tmp_path, turned):
+    context = tls_context("pair.example")
+
+    def slow_handshake(conn, _listener):
+        time.sleep(0.4)
+        with context.wrap_socket(conn, server_side=True) as secure:
+            secure.sendall(b"hi")
+
+    def slow_answer(conn, _listener):
+        with context.wrap_socket(conn, server_side=True) as secure:
+            time.sleep(0.8)
+            secure.sendall(b"hi")
+
+    first, last = [slow_handshake, slow_answer][::turned]
+    with Listener(first) as it, Listener(last, host="127.0.0.2", port=it.port):
+        job = job_of(
+            TCPServerChecker,
+            host="pair.example",
+            port=it.port,
+            addresses="every",
+            tls="yes",
+            cafile=write_authority(tmp_path),
+            expect="hi",
+            fail_time_tls="0.3s",
+        )
+        result = result_of(job)
+    place = f"127.0.0.{1 if turned == 1 else 2}:{it.port}"
+    first_line, named = result.reason.split("\n")
+    assert first_line.startswith("time_tls is 4")
+    assert named == f"time_tls is that of {place}, the worst of 2"
+    assert result.values["time"].number > 0.7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import ssl
 
@@ -16,6 +17,7 @@ from jobs.HTTPServerChecker import (
     steps,
 )
 from lib.config import fields
+from lib.core.enums import Status
 from lib.jobbase import CheckFailed
 from lib.net import bulk
 from lib.net.connect import Deadline
@@ -29,7 +31,9 @@ from tests.support.listeners import (
     closed_port,
     found_by,
     job_of,
+    result_of,
     routes,
+    run_of,
     says,
     tls_context,
     write_authority,
@@ -350,6 +354,137 @@ def test_the_growth_of_a_counter_is_judged():
         job.memory["metric"] = [5000, job.memory["metric"][1] - 10]
         third = bulk.run_one(steps(job, target, Deadline(8)))
         assert 50 < third["value"].number <= 102
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Return what starts a server at each address of pair.example.
+
+    It returns what a target finds that asks each of them.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def ask(talks, contexts=(None, None), **options):
+            one, other = contexts
+            first = stack.enter_context(Listener(talks[0], context=one))
+            place = {"host": "127.0.0.2", "port": first.port}
+            stack.enter_context(Listener(talks[1], context=other, **place))
+            scheme = "https" if one else "http"
+            job = job_of(
+                HTTPServerChecker,
+                url=f"{scheme}://pair.example:{first.port}/",
+                addresses="every",
+                cafile=write_authority(tmp_path),
+                **options,
+            )
+            job.port = first.port
+            return job
+
+        yield ask
+
+
+@pytest.mark.parametrize("turned", [1, -1], ids=["first", "last"])
+@pytest.mark.parametrize(
+    ("talk", "options", "said"),
+    [
+        (says(0.4, answer()), {"fail_time": "0.3s"}, "time is 40"),
+        (
+            says(answer(body=b"m 1\n" * 9)),
+            {"metric": "m", "fail_value": "5"},
+            "value is 9, over fail_value = 5",
+        ),
+        (says(answer(body=b"m 1\n" * 9)), {"fail_size": "20B"}, "size is 36B, over"),
+        (
+            says(answer(body=b"m 1\n" * 9)),
+            {"metric": "m", "fail_value": "1..5", "warn_size": "1MB"},
+            "value is 9, outside",
+        ),
+    ],
+    ids=["time", "value", "size", "range"],
+)
+def test_each_value_is_that_of_the_worst_address(pair, talk, options, said, turned):
+    talks = [talk, says(answer(body=b"m 1\n"))][::turned]
+    job = pair(talks, **options)
+    result = result_of(job)
+    place = f"127.0.0.{1 if turned == 1 else 2}:{job.port}"
+    first, named, *_ = result.reason.split("\n")
+    assert first.startswith(said)
+    assert named.endswith(f" is that of {place}, the worst of 2")
+    assert job.answered_by == place
+
+
+@pytest.mark.parametrize("turned", [1, -1], ids=["first", "last"])
+def test_the_certificate_of_each_address_is_judged(pair, turned):
+    contexts = [tls_context("pair.example", ends=ends) for ends in (3.5, 300)][::turned]
+    job = pair([OK_PAGE, OK_PAGE], contexts, fail_days=7)
+    result = result_of(job)
+    place = f"127.0.0.{1 if turned == 1 else 2}:{job.port}"
+    first, date, named = result.reason.split("\n")
+    assert first == "days is 3.4, under fail_days = 7"
+    assert "certificate of pair.example expires on" in date
+    assert named == f"days is that of {place}, the worst of 2"
+
+
+def test_addresses_that_are_well_need_no_note(pair):
+    result = result_of(pair([OK_PAGE, OK_PAGE], fail_time="40s", fail_size="1MB"))
+    assert (result.status, result.reason) == (Status.OK, "")
+
+
+def test_with_need_all_one_address_must_exceed_all(pair):
+    slow, large = says(0.4, answer()), says(answer(body=b"x" * 99))
+    options = {"fail_time": "0.3s", "fail_size": "20B", "need": "all"}
+    assert result_of(pair([slow, large], **options)).status is Status.OK
+    both = says(0.4, answer(body=b"x" * 99))
+    assert result_of(pair([both, OK_PAGE], **options)).status is Status.FAILING
+
+
+@pytest.mark.parametrize("turned", [1, -1], ids=["first", "last"])
+def test_a_redirect_on_the_host_stays_at_the_address(pair, turned):
+    index = moved("/app")
+    good = routes(index=index, app=answer(body=b"Welcome"))
+    bad = routes(index=index, app=answer("500 No"))
+    job = pair([good, bad][::turned], expect_text="Welcome")
+    first, named = result_of(job).reason.split("\n")
+    assert first == "1 of 2 addresses of pair.example fail"
+    place = f"127.0.0.{2 if turned == 1 else 1}:{job.port}"
+    assert named == f"{place}: expected status 200, got 500 No"
+
+
+def test_a_redirect_to_another_host_leaves_the_address(pair):
+    with Listener(OK_PAGE) as there:
+        index = moved(there.url())
+        job = pair([routes(index=index)] * 2, redirects="any")
+        assert result_of(job).status is Status.OK
+        assert len(there.heard) == 2
+
+
+def test_each_address_has_a_counter_of_its_own(pair):
+    pages = [says(answer(body=b"n_total %d\n" % number)) for number in (1000, 5000)]
+    job = pair(pages, metric="n_total", per="s", fail_value=5)
+    _said, memory = run_of(job, {"metrics": {"127.0.0.9:1": [1, 1]}})
+    assert _said == "ok: "
+    one, other = (f"127.0.0.{number}:{job.port}" for number in (1, 2))
+    assert {place: number for place, (number, _at) in memory["metrics"].items()} == {
+        one: 1000,
+        other: 5000,
+    }
+    memory["metrics"][other] = [4000, memory["metrics"][other][1] - 10]
+    said, _memory = run_of(job, memory)
+    assert said.startswith("failing: value is 9")
+    assert f"value is that of {other}" in said
+
+
+def test_an_address_that_is_unknown_is_named_and_hides_no_dead_one(pair):
+    large, small = says(answer(body=LONG)), says(answer(body=b"m 1\n"))
+    job = pair([large, small], metric="m")
+    said = result_of(job)
+    assert said.status is Status.UNKNOWN
+    assert said.reason.startswith(
+        "1 of 2 addresses of pair.example are unknown\n"
+        f"127.0.0.1:{job.port}: only the first 10 MB"
+    )
+    said = result_of(pair([large, says(answer("500 No"))], metric="m"))
+    assert said.status is Status.FAILING
 
 
 @pytest.mark.parametrize(
