@@ -170,7 +170,7 @@ def why(args: argparse.Namespace) -> int:
 def show(args: argparse.Namespace) -> int:
     """Print sections of the settings as they count, each option with its origin."""
     from lib.cli import show_settings
-    from lib.config.hints import nearest
+    from lib.config.hints import nearest_job
     from lib.config.ini import read_ini
     from lib.report import table
     from lib.runner import adhoc
@@ -186,9 +186,11 @@ def show(args: argparse.Namespace) -> int:
         tables,
         settings.secrets,
         (*settings.problems, *loaded.problems),
+        loaded.jobs,
     )
+    names = [*ini, *(job.name for job in loaded.jobs)]
     for pattern in unmatched:
-        hint = nearest(pattern, ini)
+        hint = nearest_job(pattern, names)
         print(f"checker: there is no section {pattern!r}{hint}", file=sys.stderr)
     if args.json:
         rows = [
@@ -322,8 +324,8 @@ def after(records: Mapping[JobKey, Record], taken: Taken) -> dict[JobKey, Record
 
 def hint_for(pattern: str, names: Mapping[JobKey, str], former: Names) -> str:
     """Return which job may be meant by what is the name of none."""
-    from lib.config.hints import nearest
+    from lib.config.hints import nearest_job
 
     if called := former.called_now(pattern, names):
         return f"; it is called {called!r} now"
-    return nearest(pattern, list(names.values())) or "; see -m list"
+    return nearest_job(pattern, names.values()) or "; see -m list"

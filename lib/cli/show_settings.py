@@ -24,7 +24,7 @@ from lib.config.options import (
 from lib.config.peers import peer_options
 from lib.config.targets import JOB, LayerError, Layers, TargetSection, target_sections
 from lib.core.ini import IniFile, OptionValue
-from lib.core.jobs import KindInfo, OptionInfo
+from lib.core.jobs import Job, KindInfo, OptionInfo
 from lib.core.sanitize import scrubbed
 from lib.core.secret import Secrets
 from lib.core.settings import Problem
@@ -43,14 +43,19 @@ def sections(
     tables: Tables,
     secrets: Secrets,
     problems: Iterable[Problem] = (),
+    jobs: Iterable[Job] = (),
 ) -> tuple[dict[str, list[dict[str, str]]], list[str]]:
     """Return the rows of each section that a pattern names, and the unmatched patterns.
 
-    ``tables`` has the options of each kind, ``problems`` what is wrong in targets.  A
-    section about Checker itself is there also if the file does not have it.  No secret
-    is in the rows.
+    ``tables`` has the options of each kind, ``problems`` what is wrong in targets,
+    ``jobs`` what sections make.  A section about Checker itself is there also if the
+    file does not have it.  No secret is in the rows.
     """
     known = dict(_all(ini, tables))
+    for job in jobs:
+        for title in (job.name, f"{JOB} {job.name}"):
+            if title in known:
+                known[title] = [_as_counts(row, job) for row in known[title]]
     for problem in problems:
         if problem.section in known:
             known[problem.section].append(
@@ -65,6 +70,17 @@ def sections(
         if not titles:
             unmatched.append(pattern)
     return named, unmatched
+
+
+def _as_counts(row: dict[str, str], job: Job) -> dict[str, str]:
+    """Return a row of a job; what the kind or the class chose is in it."""
+    chosen = {
+        "failures": str(job.policy.failures),
+        "recoveries": str(job.policy.recoveries),
+    }
+    if row["source"] != "not_given" or row["option"] not in chosen:
+        return row
+    return {**row, "value": chosen[row["option"]], "source": "default"}
 
 
 def tables_of(kinds: Iterable[KindInfo]) -> dict[str, dict[str, Option]]:

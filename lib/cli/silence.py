@@ -271,7 +271,7 @@ def _unknown(scope: Scope, jobs: Iterable[KnownJob]) -> bool:
     else:
         for pattern in scope.patterns:
             if not any(Scope((pattern,)).includes(job.key, job.name) for job in jobs):
-                hint = hints.nearest(pattern, [job.name for job in jobs])
+                hint = hints.nearest_job(pattern, [job.name for job in jobs])
                 lines.append(f"no job is called {pattern!r}{hint or '; see -m list'}")
         tags = {tag for job in jobs for tag in job.tags}
         for tag in scope.tags:

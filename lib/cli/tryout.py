@@ -128,10 +128,10 @@ def _was_drilled(settings: Settings, job: Job) -> bool:
 
 def _say_unmatched(patterns: Iterable[str], names: Sequence[str]) -> None:
     """Say of each pattern that no job has such a name, and which one is near."""
-    from lib.config.hints import nearest
+    from lib.config.hints import nearest_job
 
     for pattern in patterns:
-        hint = nearest(pattern, names) or "; see -m list"
+        hint = nearest_job(pattern, names) or "; see -m list"
         print(f"checker: no job is called {pattern!r}{hint}", file=sys.stderr)
 
 

@@ -22,6 +22,17 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
+def nearest_job(name: str, known: Iterable[str]) -> str:
+    """Return which jobs are meant by what is the name of none, or "".
+
+    That may be a section with ``hosts``, each of which is a job.
+    """
+    names = list(known)
+    if any(other.startswith(f"{name}/") for other in names):
+        return f"; it has hosts, each a job: {f'{name}/*'!r}"
+    return nearest(name, names)
+
+
 def no_tag(tag: str, known: Iterable[str]) -> str:
     """Return the sentence about a tag that no job has; ``known``: those of jobs."""
     hint = nearest(tag, known) or "; give it to jobs with tags = in their section"

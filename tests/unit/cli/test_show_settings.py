@@ -99,11 +99,18 @@ def test_what_is_not_there_is_unmatched():
 def test_the_command_prints_a_table_for_each_section(tmp_path):
     instance = Instance(tmp_path)
     instance.add("[disk root]\npath = /\nlimit = x\n")
+    instance.add("[tcp up]\nhosts = a, b\nhost = {host}\nport = 1\n")
     ran = instance.run("-m", "show", "disk root", "summary", "disk rot")
     assert "[disk root]\n" in ran.out and "\n\n[summary]\n" in ran.out
     assert "limit = x: expected" in ran.out
     assert "no section 'disk rot'; did you mean 'disk root'?" in ran.err
     assert ran.code == 1
+    ran = instance.run("-m", "show", "tcp up", "tcp up/a")
+    assert "no section 'tcp up'; it has hosts, each a job: 'tcp up/*'" in ran.err
+    (failures,) = [line.split() for line in ran.out.splitlines() if "failures " in line]
+    assert failures[:2] == ["failures", "3"]
+    ran = instance.run("-m", "run", "tcp up")
+    assert "no job is called 'tcp up'; it has hosts, each a job: 'tcp up/*'" in ran.err
     first, *rows = instance.run("-m", "show", "disk root", "--json").json()
     assert first["section"] == "disk root" and first["value"] == "/"
     assert (first["source"], first["file"], first["line"], first["layer"]) == (
