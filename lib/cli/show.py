@@ -178,6 +178,7 @@ def show(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     loaded = adhoc.meet(settings)
     tables = show_settings.tables_of(loaded.kinds)
+    wrong = [problem for problem in loaded.problems if not problem.warning]
     # Read again, because the sections that are wrong were taken out.
     ini = read_ini(settings.path).ini
     named, unmatched = show_settings.sections(
@@ -185,7 +186,7 @@ def show(args: argparse.Namespace) -> int:
         args.words,
         tables,
         settings.secrets,
-        (*settings.problems, *loaded.problems),
+        (*settings.problems, *wrong),
         loaded.jobs,
     )
     names = [*ini, *(job.name for job in loaded.jobs)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from lib.config.options import (
     read_options,
 )
 from lib.core.ini import IniFile, OptionValue
+from lib.core.jobs import KIND_FILES
 from lib.core.settings import Problem
 from lib.system.permissions import why_not_write
 
@@ -154,6 +155,40 @@ def repeated_hosts(ini: IniFile, kind: str) -> Iterator[Problem]:
         with contextlib.suppress(LayerError):
             for error in sections.hosts_of(name).repeated:
                 yield Problem(error.text, error.where, title, warning=True)
+
+
+def idle_former_names(
+    renamed: Iterable[TargetSection], titles: Container[str]
+) -> Iterator[Problem]:
+    """Yield a warning for each ``was`` that takes no history, or not for certain.
+
+    ``renamed`` are the targets of a kind that have one, ``titles`` the names of all of
+    its jobs.  A name that never was cannot be told from one of long ago.
+    """
+    first: dict[str, TargetSection] = {}
+    for target in renamed:
+        kind, value = target.title.partition(" ")[0], target.options["was"]
+        word, _space, _rest = value.raw.partition(" ")
+        before = f"{kind} {former_name(kind, value.raw)}"
+        same = first.setdefault(before, target)
+        text = ""
+        if before == target.title:
+            text = "it has this name now"
+        elif before in titles:
+            text = f"[{before}] is still there, and keeps its history"
+        elif word != kind and word in KIND_FILES and value.raw != word:
+            text = f"that is of kind {word}; history stays within a kind"
+        elif same is not target:
+            place = same.options["was"].where
+            text = f"[{same.title}] says the same at {place}; one alone has the history"
+        if text:
+            shown_text = f"was = {shown('was', value.raw)}: {text}"
+            yield Problem(shown_text, value.where, target.title, warning=True)
+
+
+def former_name(kind: str, raw: str) -> str:
+    """Return the name that ``was`` gives; it may begin with the kind, as titles do."""
+    return raw.removeprefix(f"{kind} ").strip()
 
 
 def typed(

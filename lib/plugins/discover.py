@@ -20,7 +20,12 @@ from msgspec.structs import replace
 from lib.config.ini import in_order
 from lib.config.jobsections import JobSections
 from lib.config.sections import title_of
-from lib.config.targets import defaults_section, target_sections
+from lib.config.targets import (
+    TargetSection,
+    defaults_section,
+    idle_former_names,
+    target_sections,
+)
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
 from lib.core.jobs import KIND_FILES, Job, JobFile, JobKey, KindInfo
@@ -190,10 +195,13 @@ class _Discoverer(msgspec.Struct):
 
     def _add_targets(self, cls: type[TargetJob], table: KindTable) -> None:
         wrong = self._add_defaults(table)
+        renamed: list[TargetSection] = []
         sections = target_sections(self.ini, table.kind, wrong)
         for number, section in enumerate(sections, 1):
             if number > MAX_JOBS:
                 raise OverflowError(f"there are more than {MAX_JOBS} targets")
+            if "was" in section.options:
+                renamed.append(section)
             target, problems = table.target(section)
             if not problems:
                 wrong_words = cls.wrong_together(target)
@@ -215,6 +223,10 @@ class _Discoverer(msgspec.Struct):
             clean = in_order(map(self._clean, problems), self.ini.names)
             self.problems += clean
             self._add_wrong_target(section.title, clean)
+        if renamed:
+            titles = {loaded.job.name for loaded in self.jobs.values()}
+            idle = idle_former_names(renamed, titles)
+            self.problems += map(self._clean, idle)
 
     def _add_defaults(self, table: KindTable) -> Container[str]:
         """Add a job that fails while ``[defaults KIND]`` is wrong, and is OK after.

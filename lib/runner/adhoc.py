@@ -147,7 +147,9 @@ def matching_jobs(
 def problems_of(settings: Settings, there: AdhocResult) -> tuple[Problem, ...]:
     """Return the problems of job files, jobs and the state folder."""
     notified = {job.key for job, _result in results.stand_ins(settings)}
-    wrong_targets = {problem.section for problem in there.problems}
+    wrong_targets = {
+        problem.section for problem in there.problems if not problem.warning
+    }
     refused = [
         Problem(file.refused, str(file.path))
         for file in settings.job_files

@@ -66,6 +66,9 @@ def take(ctx: RunContext, event: Event) -> None:
     else:
         for warning in event.warnings:
             logger.warning("%s", warning)
+        for problem in event.problems:
+            if problem.warning:
+                logger.warning("%s", problem)
         note_loaded(ctx, event.jobs, has_warnings=bool(event.warnings))
         ctx.loaded.update(job.key.file for job in event.jobs if job.key.is_file)
         ctx.loaded.difference_update(event.partial)

@@ -96,6 +96,17 @@ def test_what_is_not_there_is_unmatched():
     assert unmatched == ["nobody", "tcp *"]
 
 
+def test_a_former_name_that_is_no_longer_free_is_in_the_log_of_a_run(tmp_path):
+    instance = Instance(tmp_path)
+    instance.add("[disk old]\npath = /\nfail_percent = 100\n")
+    instance.add("[disk new]\npath = /\nfail_percent = 100\nwas = old\n")
+    instance.run("-m", "cron", "-c", "hour", "-v")
+    words = "[disk new] was = old: [disk old] is still there, and keeps its history"
+    assert words in (instance.folder / "state" / "checker.log").read_text()
+    assert words.partition("] ")[2] in instance.run("-m", "validate").out
+    assert "error" not in instance.run("-m", "show", "disk new").out
+
+
 def test_the_command_prints_a_table_for_each_section(tmp_path):
     instance = Instance(tmp_path)
     instance.add("[disk root]\npath = /\nlimit = x\n")

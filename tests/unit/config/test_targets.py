@@ -13,6 +13,7 @@ from lib.config.options import Option
 from lib.config.targets import (
     TargetSection,
     hosts_of_no_section,
+    idle_former_names,
     target_sections,
     typed,
 )
@@ -291,3 +292,30 @@ def test_a_kind_types_the_options_and_each_mistake_has_its_line(approved):
     values, wrong = typed(two, table)
     assert values == {"url": "https://b/", "fail_days": 2}
     approved([str(problem) for problem in wrong], "2")
+
+
+RENAMED = """\
+[tcp new]
+was = old
+[tcp new2]
+was = tcp old
+[tcp there]
+[tcp third]
+was = there
+[tcp kind]
+was = http old
+[tcp same]
+was = same
+[tcp fine]
+was = long ago
+[tcp farm]
+hosts = a, b
+was = former
+"""
+
+
+def test_a_former_name_that_takes_no_history_is_a_warning(approved):
+    found = targets(RENAMED, "tcp")
+    titles = {one.title for one in found}
+    renamed = [one for one in found if "was" in one.options]
+    approved([str(problem) for problem in idle_former_names(renamed, titles)])
