@@ -331,6 +331,8 @@ class Parent(msgspec.Struct, frozen=True):
     at: datetime | None = None
     #: Why nobody is notified of it: ``muted``; empty: they are.
     held: str = ""
+    #: UNREACHABLE or BLIND, if lists call it so.
+    way: Decision | None = None
 
     def holds(self, dependency: Dependency) -> bool:
         """Return whether what depends on it counts as unreachable."""
@@ -341,4 +343,4 @@ class Parent(msgspec.Struct, frozen=True):
         """Return it for people: ``ping gw is failing (5 minutes ago), muted``."""
         when = f" ({duration(age(self.at, now))} ago)" if self.at else ""
         held = f", {self.held}" if self.held else ""
-        return f"{self.name} is {self.status}{when}{held}"
+        return f"{self.name} is {self.way or self.status}{when}{held}"

@@ -232,7 +232,8 @@ def _parent(ctx: RunContext, key: JobKey) -> Parent | None:
     held = None
     if ctx.silences is not None:
         held = ctx.silences.holding(key, name, tags, ctx.now())
-    return Parent(name, status, at, HELD_WORDS.get(held.code, "") if held else "")
+    words = HELD_WORDS.get(held.code, "") if held else ""
+    return Parent(name, status, at, words, record.in_the_way)
 
 
 def _judged_at(ctx: RunContext, job: Job | None, record: Record) -> datetime | None:

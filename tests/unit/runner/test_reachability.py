@@ -82,9 +82,24 @@ def test_behind_a_parent_that_fails_nobody_is_notified(places, server):
     assert "Depending on it:       2 jobs" in mail.body
     held = places.row("tcp web")["held"]
     assert (held["code"], held["by"]) == ("unreachable", "tcp gw is failing")
-    assert places.row("tcp shop")["held"]["by"] == "tcp web is failing"
+    # As the list calls it.
+    assert places.row("tcp web")["status"] == "unreachable"
+    assert places.row("tcp shop")["held"]["by"] == "tcp web is unreachable"
     why = places.instance.run("-m", "why", "tcp web").out
     assert "no mail: unreachable: tcp gw is failing" in " ".join(why.split())
+
+
+def test_a_child_of_a_group_calls_it_as_the_list_does(places, server):
+    places.target("gw", closed_port())
+    places.target("web", closed_port(), "depends = gw")
+    places.instance.add("[group g]\nof = tcp web\n")
+    places.target("shop", closed_port(), "depends = group g")
+    for _ in range(2):
+        places.run()
+        assert places.row("group g")["status"] == "unreachable"
+        assert places.row("tcp shop")["held"]["by"] == "group g is unreachable"
+    why = places.instance.run("-m", "why", "tcp shop").out
+    assert "unreachable: group g is unreachable" in " ".join(why.split())
 
 
 def test_in_a_bundle_too_the_alert_of_a_parent_says_how_many_depend_on_it(
