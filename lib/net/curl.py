@@ -306,6 +306,8 @@ class _Transfer(Wait):
         # The time of a check is that of a connection of its own.
         setopt(curl.FRESH_CONNECT, 1)
         setopt(curl.FORBID_REUSE, 1)
+        # Otherwise each transfer looks through the addresses of all before it.
+        setopt(curl.DNS_CACHE_TIMEOUT, -1)
         # Decoded if a server compresses it; asking for it costs more than it saves.
         setopt(curl.ACCEPT_ENCODING, "")
         if request.method != "get" or request.body is not None:

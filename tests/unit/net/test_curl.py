@@ -74,6 +74,26 @@ def test_hundreds_of_silent_servers_end_at_their_deadline():
     assert ended[it.url()] < SOON_S
 
 
+@pytest.mark.long
+def test_thousands_of_hosts_cost_little_more_than_one():
+    """libcurl looks through its cache of names at the end of each transfer."""
+
+    def cpu_s(urls):
+        began = time.process_time()
+        found = bulk.run(
+            urls,
+            lambda url, own: curl.fetch(curl.Request(url=url, deadline=own)),
+            lambda group: [Deadline(8.0) for _ in group],
+        )
+        assert sum(one is not None for one in found) == len(urls)
+        return time.process_time() - began
+
+    port = closed_port()
+    one = [f"http://127.0.0.1:{port}/{n}" for n in range(10_000)]
+    many = [f"http://127.1.{n >> 8}.{n & 255}:{port}/" for n in range(10_000)]
+    assert cpu_s(many) < 1.6 * cpu_s(one)
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/"])
 def test_nothing_but_http_is_spoken(url):
     with pytest.raises((Unreachable, KeyError, ValueError)):
