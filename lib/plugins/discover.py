@@ -284,20 +284,19 @@ class _Discoverer(msgspec.Struct):
 
     def _inspect(self, job: object, number: int) -> LoadedJob:
         """Return the job with the answers of its hooks, or a placeholder for it."""
-        key, name = JobKey(self.file.name, f"#{number}"), self.file.name
-        if type(job).__name__ != name:
-            name = f"{name} #{number}"
         if not isinstance(job, JobBase):
             self.nameless_jobs += 1
             text = f"{shown(job)} is not a job: it does not derive from JobBase"
-            return LoadedJob(self._placeholder(key, name), problem=text)
+            known = self._placeholder(*self._by_number(job, number))
+            return LoadedJob(known, problem=text)
         if not _has_job_context(job):
             self.nameless_jobs += 1
             text = (
                 f"__init__ of {type(job).__name__} does not call JobBase.__init__: "
                 "add super().__init__(config)"
             )
-            return LoadedJob(self._placeholder(key, name), problem=text)
+            known = self._placeholder(*self._by_number(job, number))
+            return LoadedJob(known, problem=text)
         job._checker.file = self.file.name
         said = None
         if isinstance(job, TargetJob) and not self.formerly:
@@ -321,10 +320,17 @@ class _Discoverer(msgspec.Struct):
             return LoadedJob(described_job, job)
         except WrongAnswer as wrong:
             self.nameless_jobs += inspector.key is None
+            key, name = self._by_number(job, number)
             known = self._placeholder(
                 inspector.key or key, inspector.name or name, inspector.contact
             )
             return self._broken_job(known, wrong.text, wrong.output)
+
+    def _by_number(self, job: object, number: int) -> tuple[JobKey, str]:
+        """Return a key and a name for a job that does not say its own."""
+        name = self.file.name
+        key = JobKey(name, f"#{number}")
+        return key, name if type(job).__name__ == name else f"{name} #{number}"
 
     def _placeholder(
         self, key: JobKey, name: str, contact: tuple[str, ...] | None = None

@@ -320,7 +320,7 @@ class KindTable:
         }
         not_given = dict.fromkeys(self.secrets, Secret())
         self._target = _class_of_targets(kind, {"retries": 0, **defaults, **not_given})
-        self._required = [name for name in self.options if name not in defaults]
+        self._required = self.options.keys() - defaults.keys()
         #: Each ``warn_X`` that has a default, with its ``fail_X``.
         self._default_warnings = [
             (name, fail_name, known.default)
@@ -534,20 +534,19 @@ class KindTable:
             name = self._by_word.get(word)
             if name is None or name in values:
                 return None
+            is_of_many = value.section != section.title
+            is_shared = is_of_many or len(value.raw) <= SHORT
             shared = (name, value.raw)
-            if shared in self._shared:
+            if is_shared and shared in self._shared:
                 values[name] = self._shared[shared]
                 continue
             try:
                 values[name] = self.options[name].read(value.raw.strip())
             except ValueError:
                 return None
-            is_of_many = value.section != section.title
-            if is_of_many or (len(value.raw) <= SHORT and len(self._shared) < MANY):
+            if is_of_many or (is_shared and len(self._shared) < MANY):
                 self._shared[shared] = values[name]
-        if any(name not in values for name in self._required):
-            return None
-        return values
+        return values if values.keys() >= self._required else None
 
 
 def _is_share(threshold: Threshold) -> bool:

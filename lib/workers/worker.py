@@ -234,12 +234,13 @@ def _load(
     if file.ships:
         for loaded in discovered.jobs:
             if loaded.instance is not None:
-                loaded.instance._checker.mail = order.mail
-                loaded.instance._checker.zone = order.zone
-                loaded.instance._checker.pings = order.pings
-                loaded.instance._checker.ini = ini
-                loaded.instance._checker.known_secrets = order.secrets
-                loaded.instance._checker.is_trial = not order.notifies
+                context = loaded.instance._checker
+                context.mail = order.mail
+                context.zone = order.zone
+                context.pings = order.pings
+                context.ini = ini
+                context.known_secrets = order.secrets
+                context.is_trial = not order.notifies
     if not discovered.file.problem:
         return discovered
     capture.drain()
