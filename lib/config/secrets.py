@@ -94,6 +94,8 @@ def find_secret(
 
 def _of_file(path: Path, folder: Path) -> bytes:
     try:
+        if path.is_dir():
+            raise ValueError("this is a folder; name the file that holds the secret")
         refused = why_not_secret(path)
         if refused:
             raise ValueError(f"the file holds the secret, and {refused}")
@@ -109,12 +111,18 @@ def _of_file(path: Path, folder: Path) -> bytes:
 
 def _of_environment(name: str, environ: Mapping[str, str]) -> str:
     text = environ.get(name, "")
+    # What is no usual name may be the secret itself.
+    is_name = name in environ or re.fullmatch("[A-Z_][A-Z0-9_]*", name)
+    variable = f"the environment variable {name if is_name else 'of that name'}"
     if not text:
         raise ValueError(
-            "there is no environment variable of that name, or it is empty; "
+            f"{variable} is not set, or is empty; "
             "set it where Checker is started, such as at the top of the crontab"
         )
-    return _first_line(text.encode("utf-8", "surrogateescape"))
+    try:
+        return _first_line(text.encode("utf-8", "surrogateescape"))
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None
 
 
 def _of_command(words: Sequence[str], folder: Path, timeout_s: float) -> bytes:

@@ -65,7 +65,7 @@ def test_a_file_that_others_can_read_is_refused(file, tmp_path, approved):
 
 
 def test_a_file_that_is_none_says_so(tmp_path, approved):
-    (tmp_path / "folder").mkdir(mode=0o700)
+    (tmp_path / "folder").mkdir(mode=0o755)
     os.mkfifo(tmp_path / "pipe", 0o600)
     approved(failure("pass_file", "folder", tmp_path), "1")
     approved(failure("pass_file", "pipe", tmp_path), "2")
@@ -73,10 +73,10 @@ def test_a_file_that_is_none_says_so(tmp_path, approved):
 
 
 def test_an_environment_variable_may_hold_it(tmp_path, approved):
-    environ = {"SECRET": "hunter2\n", "EMPTY": ""}
+    environ = {"SECRET": "hunter2\n", "EMPTY": "", "lines": "\nx", "BAD": "a\x01"}
     assert find("pass_env", "SECRET", tmp_path, environ=environ) == "hunter2"
-    for name in ("EMPTY", "MISSING"):
-        approved(failure("pass_env", name, tmp_path, environ=environ))
+    for name in ("EMPTY", "MISSING", "lines", "BAD", "hunter2"):
+        approved(failure("pass_env", name, tmp_path, environ=environ), name)
 
 
 def command(tmp_path, *words, **more) -> str:
