@@ -18,7 +18,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
@@ -30,6 +30,9 @@ from lib.net.address import ascii_domain, place_of, shown_url
 from lib.net.bulk import InThread, Loop, Steps, Task, Wait, resolved
 from lib.net.connect import Address, Deadline, NotTried, Unreachable, shown_address
 from lib.net.response import Reader, Reading, Response
+
+if TYPE_CHECKING:
+    from lib.net.proxy import Proxy
 
 USER_AGENT = "Checker"
 NO_PASSWORD = Secret("")
@@ -46,8 +49,11 @@ _HEADERS = (b"Accept-Encoding:", b"Connection: close", b"Expect:")
 #: The object identifier of a subjectAltName, in DER.
 _ALT_NAME = bytes.fromhex("0603551d11")
 #: Errors that pycurl has no name for.
-_TOO_LARGE = 100
-_NEWER_ERRORS = {96: "QUIC_CONNECT_ERROR", 97: "PROXY", _TOO_LARGE: "TOO_LARGE"}
+_OF_PROXY, _TOO_LARGE = 97, 100
+_NEWER_ERRORS = {96: "QUIC_CONNECT_ERROR", _OF_PROXY: "PROXY", _TOO_LARGE: "TOO_LARGE"}
+#: An option that pycurl has no name for: the headers of a proxy's answer to CONNECT are
+#: none of the server's.
+_SUPPRESS_CONNECT_HEADERS = 265
 #: How long a server has to say what it dislikes of a TLS connection.
 _EXPLAIN_S = 5.0
 #: How long an address that libcurl has passed over has to answer.
@@ -129,19 +135,26 @@ class Request(msgspec.Struct, kw_only=True):
 def fetch(request: Request) -> Steps[Response]:
     """Return the response to a request, redirects not followed.
 
-    Raise Unreachable if there is none by the deadline, NotTried if ``cafile`` or
-    pycurl cannot be used.
+    Raise Unreachable if there is none by the deadline, NotTried if ``cafile``, the
+    certificate to show or pycurl cannot be used.
     """
     load()
     url = wire_url(request.url)
     host, port = request.connect_to or (url.host, url.port)
     began = time.monotonic()
+    proxy: Proxy | None = None
+    if request.proxy:
+        proxy = yield from _proxy_of(request, url)
     addresses: Sequence[tuple[int, Address]] = []
     if request.address is not None:
         addresses = [request.address]
-    elif not request.proxy:
+    elif proxy is None:
         addresses = yield from resolved(host, port, request.family, request.deadline)
-    transfer = _Transfer(request, url, addresses, time.monotonic() - began)
+    elif proxy.wants_address:
+        family = "ipv4" if proxy.scheme == "socks4" else request.family
+        addresses = yield from resolved(host, port, family, request.deadline)
+        addresses = addresses[:1]
+    transfer = _Transfer(request, url, addresses, time.monotonic() - began, proxy)
     code, text = yield transfer
     try:
         if transfer.reading.is_stopped or (not code and transfer.reading.is_complete):
@@ -149,7 +162,9 @@ def fetch(request: Request) -> Steps[Response]:
             if addresses[1:]:
                 yield from _note_passed_over(request, host, addresses, response)
             return response
-        if code == load().E_COULDNT_CONNECT and len(addresses) > 1:
+        if proxy is not None:
+            transfer.check_proxy(code, text)
+        elif code == load().E_COULDNT_CONNECT and len(addresses) > 1:
             yield InThread(
                 lambda: connect.connect_first(
                     host, port, addresses, request.deadline
@@ -157,10 +172,27 @@ def fetch(request: Request) -> Steps[Response]:
                 request.deadline,
             )
         if transfer.is_tls_trouble(code):
-            yield from _explain_tls(request, host, port)
+            yield from _explain_tls(transfer)
         return transfer.failed(code, text)
+    except Unreachable as error:
+        raise transfer.with_route(error) from error.__cause__
     finally:
         transfer.end()
+
+
+def _proxy_of(request: Request, url: WireUrl) -> Steps[Proxy | None]:
+    """Return the proxy to ask, with its addresses; None: there is none for this URL."""
+    from lib.net import proxy
+
+    scheme = "https" if url.is_tls else "http"
+    found = proxy.chosen(request.proxy, scheme, url.name)
+    if found is None:
+        return None
+    try:
+        addresses = yield from resolved(found.host, found.port, "any", request.deadline)
+    except Unreachable as error:
+        raise found.failed(error.cause) from error
+    return found._replace(addresses=addresses)
 
 
 def _note_passed_over(
@@ -182,34 +214,40 @@ def _note_passed_over(
     yield from bulk.note_silent(host, addresses[:number], answers, own)
 
 
-def _explain_tls(request: Request, host: str, port: int) -> Steps[None]:
+def _explain_tls(transfer: _Transfer) -> Steps[None]:
     """Raise Unreachable with the reason why there is no TLS, if one is found.
 
     libcurl's words depend on the library it was built with.
     """
     from lib.net import tls
 
+    request, deadline = transfer.request, transfer.request.deadline
+
     def look() -> None:
-        context = tls.trust(request.cafile, request.verify)
-        with tls.secure(host, port, request.deadline, context, request.family) as sock:
+        ours = (request.certificate, request.key) if request.certificate else ()
+        context = tls.trust(request.cafile, request.verify, *ours)
+        if transfer.proxy is not None and transfer.proxy.is_tls:
+            return
+        bare = transfer.connection()
+        with tls.handshake(bare, transfer.host, deadline, context) as sock:
             # A server that wants a certificate of us says so after the handshake.
-            sock.settimeout(min(_EXPLAIN_S, request.deadline.left()))
+            sock.settimeout(min(_EXPLAIN_S, deadline.left()))
             try:
                 sock.recv(1)
             except TimeoutError:
                 return
             except OSError as error:
-                words = connect.reason(error, request.deadline)
+                words = connect.reason(error, deadline)
                 where = shown_address(sock.getpeername())
                 raise Unreachable(
                     f"{place_of(request.url)}: {words} (connected to {where}, "
                     "0 bytes came)",
-                    host=host,
+                    host=transfer.host,
                     cause=words,
                 ) from error
 
     try:
-        yield InThread(look, request.deadline)
+        yield InThread(look, deadline)
     except TimeoutError:
         return
 
@@ -223,6 +261,7 @@ class _Transfer(Wait):
         url: WireUrl,
         addresses: Sequence[tuple[int, Address]],
         dns_s: float = 0.0,
+        proxy: Proxy | None = None,
     ) -> None:
         self.request = request
         self._dns_s = dns_s
@@ -230,6 +269,7 @@ class _Transfer(Wait):
         self.port = url.port
         self.url = url
         self.addresses = addresses
+        self.proxy = proxy
         self.reading = Reading(request.reader)
         self.handle: Any = None
         #: Where its handle goes after it; None: it is closed.
@@ -295,8 +335,10 @@ class _Transfer(Wait):
         setopt = handle.setopt
         setopt(curl.NOSIGNAL, 1)
         setopt(curl.PROTOCOLS, curl.PROTO_HTTP | curl.PROTO_HTTPS)
-        if request.proxy != "environment":
-            setopt(curl.PROXY, request.proxy)
+        # Empty: libcurl is not to look into the environment.
+        setopt(curl.PROXY, "")
+        if self.proxy is not None:
+            self._ask_proxy(self.proxy, curl, setopt)
         setopt(curl.HTTP_VERSION, getattr(curl, _VERSIONS[request.version]))
         headers = (
             [*_HEADERS, *map(_sent, request.headers)] if request.headers else _HEADERS
@@ -362,6 +404,32 @@ class _Transfer(Wait):
         else:
             setopt(curl.RESOLVE, [f"{self.url.name}:{self.port}:{','.join(bare)}"])
 
+    def _ask_proxy(
+        self, proxy: Proxy, curl: Any, setopt: Callable[[int, Any], None]
+    ) -> None:
+        """Have libcurl ask a proxy, at the addresses that were found."""
+        setopt(curl.PROXY, proxy.url)
+        # Empty: what the environment excepts does not count here.
+        setopt(curl.NOPROXY, "")
+        setopt(_SUPPRESS_CONNECT_HEADERS, 1)
+        if self.request.connect_to and not self.addresses:
+            setopt(curl.CONNECT_TO, [f"::{shown_address(self.endpoint)}"])
+        found = [address[0] for _kind, address in proxy.addresses]
+        if found != [proxy.host]:
+            bare = ",".join(f"[{one}]" if ":" in one else one for one in found)
+            setopt(curl.RESOLVE, [f"{proxy.place}:{bare}"])
+        if proxy.is_tls:
+            setopt(curl.PROXY_SSL_VERIFYPEER, self.request.verify)
+            setopt(curl.PROXY_SSL_VERIFYHOST, 2 if self.request.verify else 0)
+            if store := self._store():
+                setopt(curl.PROXY_CAINFO, store)
+
+    def _store(self) -> str:
+        """Return the file of the certificates that are trusted; empty if unknown."""
+        from lib.net.certificates import system_store
+
+        return self.request.cafile or system_store()
+
     def _verify(self, curl: Any, setopt: Callable[[int, Any], None]) -> None:
         setopt(curl.SSLVERSION, curl.SSLVERSION_TLSv1_2)
         # Nothing is shown of a certificate where a session is resumed.
@@ -369,6 +437,8 @@ class _Transfer(Wait):
         if self.request.certificate:
             setopt(curl.SSLCERT, self.request.certificate)
             setopt(curl.SSLKEY, self.request.key or self.request.certificate)
+            # Without one OpenSSL would ask the terminal for it.
+            setopt(curl.KEYPASSWD, "")
         if self.request.wants_dates:
             setopt(curl.OPT_CERTINFO, 1)
         if not self.request.verify:
@@ -376,10 +446,7 @@ class _Transfer(Wait):
             setopt(curl.SSL_VERIFYHOST, 0)
             return
         setopt(curl.OPT_CERTINFO, 1)
-        from lib.net.certificates import system_store
-
-        store = self.request.cafile or system_store()
-        if store:
+        if store := self._store():
             setopt(curl.CAINFO, store)
 
     # What came of it.
@@ -399,6 +466,9 @@ class _Transfer(Wait):
             answer.cookies = handle.getinfo(curl.INFO_COOKIELIST)
         answer.address = handle.getinfo(curl.PRIMARY_IP) or ""
         answer.port = handle.getinfo(curl.PRIMARY_PORT) or 0
+        if self.proxy is not None or self.request.connect_to:
+            answer.route = self.route
+            answer.is_of_proxy = self.proxy is not None
         return answer
 
     def _times(self, curl: Any, handle: Any) -> dict[str, float]:
@@ -432,13 +502,7 @@ class _Transfer(Wait):
         curl = load()
         if not self.url.is_tls or self.reading.received:
             return False
-        return code in (
-            curl.E_SSL_CONNECT_ERROR,
-            curl.E_PEER_FAILED_VERIFICATION,
-            curl.E_SSL_CIPHER,
-            curl.E_RECV_ERROR,
-            curl.E_SEND_ERROR,
-        )
+        return code in (*_tls_codes(), curl.E_RECV_ERROR, curl.E_SEND_ERROR)
 
     def failed(self, code: int, text: str) -> Response:
         """Return a response whose body is not complete, or raise what is wrong."""
@@ -446,6 +510,12 @@ class _Transfer(Wait):
         if code == curl.E_SSL_CACERT_BADFILE:
             raise NotTried(
                 f"cafile {self.request.cafile}: this is not a certificate file"
+            )
+        ours = (curl.E_SSL_CERTPROBLEM, curl.E_BAD_FUNCTION_ARGUMENT)
+        if self.request.certificate and code in ours:
+            raise NotTried(
+                f"certificate {self.request.certificate}: "
+                f"{self._libcurl_words(code, text)}"
             )
         if code == curl.E_RECV_ERROR and reading.ends_with_connection:
             return self.response()
@@ -458,14 +528,17 @@ class _Transfer(Wait):
             raise self._unconnected(code, text)
         peer = self.response_peer()
         if code == curl.E_OPERATION_TIMEDOUT and self._is_in_handshake():
-            words = f"connected, but no TLS handshake within {self.request.deadline}"
+            words = f"no TLS handshake within {self.request.deadline}"
+            if self.proxy is None:
+                words = f"connected, but {words}"
             raise Unreachable(f"{self.host}: {words}", host=self.host, cause=words)
         raise self._about_place(self._no_answer_words(code, text, peer))
 
     def _was_connected(self) -> bool:
         curl, handle = load(), self.handle
         # In the older libcurl the time to connect includes the handshake.
-        is_in_handshake = self.url.is_tls and handle.getinfo(curl.PRIMARY_IP)
+        has_handshake = self.url.is_tls or self.proxy is not None
+        is_in_handshake = has_handshake and handle.getinfo(curl.PRIMARY_IP)
         return bool(handle.getinfo(curl.CONNECT_TIME) or is_in_handshake)
 
     def _is_in_handshake(self) -> bool:
@@ -475,8 +548,122 @@ class _Transfer(Wait):
     def response_peer(self) -> str:
         """Return who was connected to, as ``address:port``."""
         curl, handle = load(), self.handle
+        if self.proxy is not None:
+            return f"the proxy {self.proxy.place}"
         address = handle.getinfo(curl.PRIMARY_IP) or self.host
-        return shown_address((address, self.port))
+        return shown_address((address, self.endpoint[1]))
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Return the host and port to connect to, as DNS and libcurl have them."""
+        if self.addresses:
+            address = self.addresses[0][1]
+            return address[0], address[1]
+        host, port = self.request.connect_to or (self.url.name, self.port)
+        return ascii_domain(host), port
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Return whether it is to connect elsewhere than its URL says."""
+        is_other = self.endpoint != (self.url.name, self.port)
+        return is_other or self.request.connect_to is not None
+
+    @property
+    def route(self) -> str:
+        """Return by what way the server was asked; empty if as its URL says."""
+        way = f"through the proxy {self.proxy.place}" if self.proxy else ""
+        if not self.request.connect_to:
+            return way
+        there = shown_address(self.request.connect_to)
+        return f"{way or 'connected'} to {there}, as connect_to says"
+
+    def with_route(self, error: Unreachable) -> Unreachable:
+        """Return an error that says by what way the server was asked."""
+        if not self.route:
+            return error
+        if self.proxy is not None:
+            from lib.net.proxy import ProxyFailed
+
+            if isinstance(error, ProxyFailed):
+                return error
+        return Unreachable(
+            f"{error}\n{self.route}",
+            host=error.host,
+            cause=error.cause,
+            addresses=error.addresses,
+            step=error.step,
+        )
+
+    def connection(self) -> socket.socket:
+        """Return another connection to the server, by the same way."""
+        if self.proxy is not None:
+            return self._tunnel(self.proxy)
+        return connect.connect_first(
+            self.host, self.port, self.addresses, self.request.deadline
+        )
+
+    def _tunnel(self, proxy: Proxy) -> socket.socket:
+        curl, deadline = load(), self.request.deadline
+        handle = curl.Curl()
+        try:
+            handle.setopt(curl.NOSIGNAL, 1)
+            handle.setopt(curl.URL, f"http://{shown_address(self.endpoint)}/")
+            self._ask_proxy(proxy, curl, handle.setopt)
+            handle.setopt(curl.HTTPPROXYTUNNEL, 1)
+            handle.setopt(curl.CONNECT_ONLY, 1)
+            handle.setopt(curl.TIMEOUT_MS, int(deadline.left() * 1000) + 1)
+            handle.perform()
+            number = os.dup(handle.getinfo(curl.LASTSOCKET))
+            return socket.socket(fileno=number)
+        except curl.error as error:
+            raise TimeoutError("there is no other tunnel") from error
+        finally:
+            handle.close()
+
+    def check_proxy(self, code: int, text: str) -> None:
+        """Raise ProxyFailed if it is the proxy that did not do what it should."""
+        curl, proxy, deadline = load(), self.proxy, self.request.deadline
+        assert proxy is not None
+        if not code:
+            return
+        if not self._was_connected():
+            raise self._no_proxy(proxy, code, text)
+        target = shown_address(self.endpoint)
+        status = self.handle.getinfo(curl.HTTP_CONNECTCODE)
+        if status and status // 100 != 2:
+            raise proxy.refused(status, target)
+        if code == _OF_PROXY:
+            raise proxy.failed(self._libcurl_words(code, text))
+        if status or not proxy.speaks_http or self.reading.received:
+            return
+        if not (self.url.is_tls or self._is_elsewhere):
+            # It is asked for the page itself, and with TLS it may have trouble there.
+            if proxy.is_tls and code in _tls_codes():
+                raise proxy.failed(self._libcurl_words(code, text))
+            return
+        if code == curl.E_OPERATION_TIMEDOUT:
+            raise proxy.failed(f"no answer to CONNECT {target} within {deadline}")
+        if code in (curl.E_GOT_NOTHING, curl.E_RECV_ERROR, curl.E_SEND_ERROR):
+            raise proxy.failed(f"it ended the connection after CONNECT {target}")
+        raise proxy.failed(self._libcurl_words(code, text))
+
+    def _no_proxy(self, proxy: Proxy, code: int, text: str) -> Exception:
+        """Return what to raise if there was no connection to the proxy."""
+        curl = load()
+        number = self.handle.getinfo(curl.OS_ERRNO)
+        if code == curl.E_OPERATION_TIMEDOUT:
+            error: OSError = TimeoutError()
+        elif code == curl.E_COULDNT_CONNECT and number:
+            error = OSError(number, os.strerror(number))
+        elif code == curl.E_COULDNT_CONNECT:
+            words = self._libcurl_words(code, text)
+            return _why_no_socket(proxy.addresses[0][0], words)
+        else:
+            return proxy.failed(self._libcurl_words(code, text))
+        why = connect.reason(error, self.request.deadline)
+        tried = [shown_address(address) for _kind, address in proxy.addresses]
+        more = [] if tried == [proxy.place] else [f"tried {', '.join(tried)}"]
+        return proxy.failed(why, *more)
 
     def _unconnected(self, code: int, text: str) -> Exception:
         """Return what to raise if there was no connection."""
@@ -503,6 +690,8 @@ class _Transfer(Wait):
         came = f"{reading.received} bytes came"
         if code == curl.E_OPERATION_TIMEDOUT:
             where = f"connected to {peer}, sent the request, {came}"
+            if self.proxy is not None and not self.proxy.speaks_http:
+                where = f"connected to {peer}, {came}"
             return f"no answer within {self.request.deadline} ({where})"
         if code == curl.E_GOT_NOTHING:
             return "the connection was closed without a response"
@@ -547,6 +736,19 @@ class _Transfer(Wait):
 
     def _about(self, words: str, more: str) -> Unreachable:
         return Unreachable(f"{words}\n{more}", host=self.host, cause=words)
+
+
+def _tls_codes() -> tuple[int, ...]:
+    """Return libcurl's errors of TLS."""
+    curl = load()
+    return (
+        curl.E_SSL_CONNECT_ERROR,
+        # Both are about a certificate of ours, by the version of libcurl.
+        curl.E_SSL_CERTPROBLEM,
+        curl.E_BAD_FUNCTION_ARGUMENT,
+        curl.E_PEER_FAILED_VERIFICATION,
+        curl.E_SSL_CIPHER,
+    )
 
 
 def _why_no_socket(kind: int, words: str) -> Exception:

@@ -50,7 +50,12 @@ class Response(msgspec.Struct):
     times: Mapping[str, float] = {}
     #: The server's certificates, its own one first, if they were asked for.
     chain: Sequence[bytes] = ()
-    cookies: Sequence[str] = ()
+    #: Those that are kept; None if it says nothing of cookies.
+    cookies: Sequence[str] | None = None
+    #: By what way the server was asked, if it is not the one of its URL.
+    route: str = ""
+    #: Whether the address is a proxy's.
+    is_of_proxy: bool = False
 
     @property
     def is_cut(self) -> bool:
@@ -66,7 +71,10 @@ class Response(msgspec.Struct):
     @property
     def peer(self) -> str:
         """Return who answered, as ``address:port``."""
-        return shown_address((self.address, self.port)) if self.address else "?"
+        if not self.address:
+            return "?"
+        peer = shown_address((self.address, self.port))
+        return f"the proxy {peer}" if self.is_of_proxy else peer
 
     def header(self, name: str) -> str:
         """Return the first value of a header, named in lower case; empty without."""
@@ -77,6 +85,11 @@ class Response(msgspec.Struct):
                 if known == name:
                     return value
         return ""
+
+    def headers(self, name: str) -> list[str]:
+        """Return each value of a header, named in lower case."""
+        headers = [_header(line) for line in self.lines[1:]]
+        return [value for known, value in headers if known == name]
 
 
 class Reading:
