@@ -186,8 +186,15 @@ def proxy_url(value: str) -> str:
     """Return the URL of a proxy, or ``environment``."""
     if value == "environment":
         return value
-    if not re.fullmatch(r"(https?|socks[45]h?)://[^\s/]+/?", value):
-        raise ValueError("expected environment, or a URL such as http://proxy:3128")
+    expected = ValueError("expected environment, or a URL such as http://proxy:3128")
+    if not re.fullmatch(r"[a-z0-9]+://[^\s/]+/?", value):
+        raise expected
+    from lib.net import proxy
+
+    try:
+        proxy.parsed(value)
+    except ValueError:
+        raise expected from None
     return value
 
 
@@ -415,7 +422,7 @@ def follow(
         answer = yield from curl.fetch(request_of(target, hop, deadline, body))
         job.answered_by = answer.peer
         if not is_redirect(target, answer):
-            expect(target, hop.url, answer, body)
+            expect(target, hop, answer, body)
             took = time.monotonic() - began
             return values_of(job, target, answer, body, took, address)
         hop = next_hop(hop, answer, target.redirects)
@@ -449,7 +456,7 @@ def next_hop(hop: Hop, answer: Response, policy: str) -> Hop:
         hop.body if keeps_body and is_same else None,
         _address_behind(hop.address, old, new),
         is_trusted=hop.is_trusted and is_same,
-        cookies=answer.cookies or hop.cookies,
+        cookies=hop.cookies if answer.cookies is None else answer.cookies,
     )
 
 
@@ -484,7 +491,7 @@ def request_of(
     )
     # Most sections give none, and a request has the same defaults.
     if not _OF_THE_REQUEST.isdisjoint(target.given):
-        _add_options(request, target)
+        _add_options(request, target, hop)
         if hop.is_trusted:
             _add_login(request, target)
     return request
@@ -501,7 +508,7 @@ _OF_THE_REQUEST = frozenset(
 )
 
 
-def _add_options(request: curl.Request, target: Target) -> None:
+def _add_options(request: curl.Request, target: Target, hop: Hop) -> None:
     """Add what applies to each request of a target, wherever it redirects to."""
     request.cafile, request.verify = target.cafile, target.verify
     request.wants_dates = target.fail_days is not None or target.warn_days is not None
@@ -509,6 +516,19 @@ def _add_options(request: curl.Request, target: Target) -> None:
     request.family = target.family
     request.version = target.http_version
     request.proxy = target.proxy
+    if target.connect_to:
+        if _is_same_place(hop.url, target.url):
+            request.connect_to = target.connect_to
+        else:
+            request.address = None
+
+
+def _is_same_place(one: str, other: str) -> bool:
+    """Return whether two URLs have the same host and port."""
+    parts, others = urlsplit(one), urlsplit(other)
+    ports = [each.port or _PORTS[each.scheme] for each in (parts, others)]
+    hosts = parts.hostname or "", others.hostname or ""
+    return ports[0] == ports[1] and is_same_host(*hosts)
 
 
 def _add_login(request: curl.Request, target: Target) -> None:
@@ -518,7 +538,6 @@ def _add_login(request: curl.Request, target: Target) -> None:
         form = "application/x-www-form-urlencoded"
         kind = "application/json" if target.json else form
         request.headers = [f"Content-Type: {kind}", *target.headers]
-    request.connect_to = target.connect_to
     request.certificate, request.key = target.certificate, target.key
     if target.user or target.password:
         request.user, request.auth = target.user, target.auth
@@ -708,13 +727,16 @@ def is_redirect(target: Target, answer: Response) -> bool:
     )
 
 
-def expect(target: Target, url: str, answer: Response, body: BodyReader) -> None:
+def expect(target: Target, hop: Hop, answer: Response, body: BodyReader) -> None:
     """Raise CheckFailed if a response is not as expected.
 
     Raise CheckUnknown if that is not to be seen in what was read of it.
     """
+    url = hop.url
     if not is_expected(answer.status, target.expect_status):
         reason = unexpected_status(answer, target.expect_status, body.shown)
+        if answer.status in (401, 403) and not hop.is_trusted and logs_in(target):
+            reason = "\n".join([reason, *_login_lines(url)])
         raise CheckFailed(reason, addresses=[answer.address])
     if target.expect_location and not _is_same_url(url, target.expect_location):
         raise CheckFailed(
@@ -740,6 +762,26 @@ def expect(target: Target, url: str, answer: Response, body: BodyReader) -> None
             raise CheckUnknown(cut_words(names))
 
 
+def logs_in(target: Target) -> bool:
+    """Return whether there is something to log in with."""
+    return bool(
+        target.user
+        or target.password
+        or target.token
+        or target.headers
+        or target.certificate
+        or curl.credentials_of(target.url)[0]
+    )
+
+
+def _login_lines(url: str) -> Iterator[str]:
+    yield (
+        f"after the redirect to {shown_url(url)} nothing to log in with is sent: "
+        "it is another host or port"
+    )
+    yield "if it may have that, put this URL in the section"
+
+
 def _is_same_url(one: str, other: str) -> bool:
     parts, others = urlsplit(one), urlsplit(other)
     ports = [each.port or _PORTS.get(each.scheme) for each in (parts, others)]
@@ -750,9 +792,10 @@ def _is_same_url(one: str, other: str) -> bool:
 
 
 def _expect_header(name: str, pattern: re.Pattern[str], answer: Response) -> None:
-    value = answer.header(name.lower())
-    if not pattern.search(value):
-        got = f"it is {printable(value, 60)!r}" if value else "there is none"
+    values = answer.headers(name.lower())
+    if not any(map(pattern.search, values)):
+        shown = " and ".join(repr(printable(value, 60)) for value in values)
+        got = f"it is {shown}" if values else "there is none"
         raise CheckFailed(
             f"header {name} does not match {pattern.pattern!r}: {got}",
             addresses=[answer.address],
@@ -864,6 +907,8 @@ def unexpected_status(answer: Response, ranges: Ranges, head: str) -> str:
     lines = [f"expected status {shown_ranges(ranges)}, got {got}"]
     if location := answer.header("location"):
         lines.append(f"redirected to {shown_url(location)}")
+    if answer.route:
+        lines.append(answer.route)
     return "\n".join([*lines, *_response_lines(head)])
 
 

@@ -30,6 +30,7 @@ from tests.support.listeners import (
     answer,
     closed_port,
     found_by,
+    hear,
     job_of,
     result_of,
     routes,
@@ -38,6 +39,7 @@ from tests.support.listeners import (
     tls_context,
     write_authority,
 )
+from tests.support.proxies import tunnels
 
 JSON = b'{"status": "up", "nodes": [{"load": 3}, {"load": 5}]}'
 PAGE = b"""\
@@ -532,6 +534,123 @@ def test_cookies_are_kept_along_redirects_of_one_host(tmp_path):
         assert found(it, {}, tmp_path) == "fine"
 
 
+def test_a_cookie_that_a_redirect_deletes_is_sent_no_more(tmp_path):
+    def talk(conn, listener):
+        said = hear(conn, listener)
+        if b"GET / " in said:
+            conn.sendall(moved("/out", "Set-Cookie: id=7; Path=/"))
+        elif b"GET /out " in said:
+            conn.sendall(moved("/on", "Set-Cookie: id=; Path=/; Max-Age=0"))
+        elif b"GET /on " in said:
+            conn.sendall(moved("/end"))
+        else:
+            conn.sendall(answer("403 No" if b"Cookie:" in said else "200 OK"))
+
+    with Listener(talk) as it:
+        assert found(it, {}, tmp_path) == "fine"
+    assert [b"Cookie: id=7" in said for said in it.heard] == [False, True, False, False]
+
+
+def test_any_of_several_equal_headers_may_match(tmp_path):
+    with Listener(
+        says(answer("200 OK", b"", "Set-Cookie: a=1", "set-cookie: session=2"))
+    ) as it:
+        for pattern in ("Set-Cookie: ^a=", "Set-Cookie: ^session="):
+            assert found(it, {"expect_header": pattern}, tmp_path) == "fine"
+        assert found(it, {"expect_header": "Set-Cookie: ^b="}, tmp_path) == (
+            "header Set-Cookie does not match '^b=': it is 'a=1' and 'session=2'"
+        )
+        assert found(it, {"expect_header": "X-None: .*"}, tmp_path) == (
+            "header X-None does not match '.*': there is none"
+        )
+
+
+def test_connect_to_is_for_the_host_and_port_of_the_url_only(tmp_path):
+    with Listener(routes(index=moved("https://127.99.99.99/"))) as it:
+        place = f"127.0.0.1:{it.port}"
+        said = found_by(
+            HTTPServerChecker, url="http://127.99.99.99/", timeout=8, connect_to=place
+        )
+        assert said == "127.99.99.99:443: connection refused"
+        said = found_by(
+            HTTPServerChecker,
+            url="http://127.99.99.99/",
+            connect_to=place,
+            addresses="every",
+        )
+        assert said.endswith("127.99.99.99:443: connection refused")
+    assert len(it.heard) == 2
+    with Listener(routes(index=moved("/there"), there=answer("404 No"))) as it:
+        place = f"127.0.0.1:{it.port}"
+        said = found_by(
+            HTTPServerChecker, url="http://127.99.99.99/", timeout=8, connect_to=place
+        )
+    assert said == (
+        "expected status 200, got 404 No\n"
+        f"connected to 127.0.0.1:{it.port}, as connect_to says"
+    )
+
+
+@pytest.mark.parametrize(
+    ("talk", "words"),
+    [
+        (says(b"220 hello\r\n", first=True), "the server does not speak TLS"),
+        (
+            says(answer()),
+            "the certificate of shop.example is for localhost, 127.0.0.1, ::1",
+        ),
+    ],
+)
+def test_what_is_wrong_where_connect_to_leads_says_so(talk, words, tmp_path):
+    context = None if words.endswith("TLS") else tls_context()
+    with Listener(talk, context=context) as it:
+        options = {"host": "shop.example", "connect_to": "PLACE", "cafile": "CA"}
+        said = found(it, options, tmp_path, "https")
+    assert words in said
+    assert said.endswith(f"\nconnected to 127.0.0.1:{it.port}, as connect_to says")
+
+
+@pytest.mark.parametrize("login", [{"token": "t0k3n"}, {"headers": "X-Key: geheim"}])
+def test_a_login_that_a_redirect_does_not_get_is_said(login, tmp_path):
+    with Listener(says(answer("401 No"))) as there:
+        with Listener(routes(index=moved(there.url("/in")))) as it:
+            options = {"redirects": "any", **login}
+            said = found(it, options, tmp_path)
+            without = found(it, {"redirects": "any"}, tmp_path)
+    assert said == (
+        "expected status 200, got 401 No\n"
+        f"after the redirect to {there.url('/in')} nothing to log in with is sent: "
+        "it is another host or port\nif it may have that, put this URL in the section"
+    )
+    assert without == "expected status 200, got 401 No"
+
+
+def test_https_through_a_proxy_is_judged_as_without_one(tmp_path):
+    context = tls_context("shop.invalid", ends=5.5)
+    with Listener(OK_PAGE, context=context) as web, Listener(tunnels()) as it:
+        options = {
+            "host": "shop.invalid",
+            "proxy": f"http://127.0.0.1:{it.port}",
+            "cafile": "CA",
+        }
+        for more, words in (
+            ({}, "fine"),
+            ({"expect_text": "Welcome", "fail_days": "5"}, "fine"),
+            ({"fail_days": "7"}, "days is 5.4, under fail_days = 7"),
+            ({"expect_status": "204"}, "expected status 204, got 200 OK\nthrough the "),
+        ):
+            assert found(web, {**options, **more}, tmp_path, "https").startswith(words)
+
+
+def test_a_proxy_is_named_where_it_answers(tmp_path):
+    with Listener(OK_PAGE) as web, Listener(tunnels()) as it:
+        job = job_of(
+            HTTPServerChecker, url=web.url(), proxy=f"http://127.0.0.1:{it.port}"
+        )
+        assert result_of(job).status is Status.OK
+        assert job.answered_by == f"the proxy 127.0.0.1:{it.port}"
+
+
 def echo(conn, listener):
     said = b""
     while b"\r\n\r\n" not in said:
@@ -590,6 +709,8 @@ def test_a_post_becomes_a_get_along_302_and_stays_along_307(tmp_path):
         ("json", "{", "JSON"),
         ("metric", "a{b}", "a metric"),
         ("proxy", "proxy:3128", "environment, or a URL"),
+        ("proxy", "socks4h://proxy:3128", "environment, or a URL"),
+        ("proxy", "http://proxy:99999", "environment, or a URL"),
         ("expect_header", "x", "a header and a pattern"),
         ("max_redirects", "99", "from 0 to 30"),
         ("fail_size", "2GB", "expected at most 1GB, as no more of a body is counted"),
