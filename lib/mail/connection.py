@@ -10,6 +10,7 @@ import contextlib
 import io
 import ipaddress
 import socket
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,11 @@ from lib.net.connect import (
     Deadline,
     TimedSocket,
     Unreachable,
+    connect,
     connect_first,
     resolve,
 )
-from lib.net.tls import handshake, trust
+from lib.net.tls import SMTP_PORT, client_hello, handshake, is_of_tls, trust
 
 if TYPE_CHECKING:
     import ssl
@@ -64,6 +66,18 @@ class MailSocket(io.RawIOBase):
         self._received = 0
         self.sock.settimeout(self.deadline.left())
         self.sock.sendall(data)
+
+    def is_heard_within(self, limit_s: float) -> bool:
+        """Return whether the server says something so soon, or hangs up.
+
+        For the greeting, before there is TLS.
+        """
+        import select
+
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        left = self.deadline.ends_at - time.monotonic()
+        return bool(poll.poll(1000 * max(0.0, min(limit_s, left))))
 
     def readable(self) -> bool:
         """Return True."""
@@ -138,6 +152,22 @@ class StartTls:
         Raise TlsFailed or NotTried if there is none.
         """
         return sock.in_tls(ascii_domain(self._host), trust(self._cafile))
+
+
+def speaks_tls(host: str, port: int, deadline: Deadline) -> bool:
+    """Return whether a server answers where TLS begins at once, in a connection of it.
+
+    Not asked at port 25, where servers take it ill if somebody speaks before them.
+    """
+    if port == SMTP_PORT:
+        return False
+    own = deadline.within(GREETING_S)
+    try:
+        with connect(ascii_domain(host), port, own) as sock:
+            sock.sendall(client_hello(host))
+            return is_of_tls(sock.recv(5))
+    except (OSError, ValueError, Unreachable):
+        return False
 
 
 def ignore(_line: str) -> None:

@@ -21,6 +21,7 @@ from lib.mail.connection import (
     MailSocket,
     StartTls,
     reach,
+    speaks_tls,
 )
 from lib.mail.replies import (
     LOGIN_REMEDY,
@@ -33,6 +34,7 @@ from lib.mail.replies import (
 from lib.net import tls
 from lib.net.address import ascii_domain
 from lib.net.connect import Deadline, NotTried, Unreachable, reason
+from lib.net.tls import GREETS_WITHIN_S
 from lib.net.tls_errors import TlsFault
 
 #: Where TLS comes before the greeting.
@@ -180,17 +182,16 @@ class ImapSession:
         port = self._mailbox.port
         sock = reach(self._host, port, self._deadline, without_tls=option)
         self._step = "greeting"
-        if not self._waits_in_vain:
-            return TimedImap(MailSocket(sock, self._deadline, MAX_ANSWER_BYTES))
-        deadline = Deadline(min(GREETING_S, self._deadline.left()))
-        imap = TimedImap(MailSocket(sock, deadline, MAX_ANSWER_BYTES))
-        imap.connection.deadline = self._deadline
-        return imap
-
-    @property
-    def _waits_in_vain(self) -> bool:
-        """Return whether the port is one at which TLS comes before the greeting."""
-        return self._mailbox.port == PORT_OF_TLS and self._mailbox.security != "tls"
+        connection = MailSocket(sock, self._deadline, MAX_ANSWER_BYTES)
+        is_usual = port == PORT_OF_TLS
+        limit_s = GREETING_S if is_usual else GREETS_WITHIN_S
+        if not connection.is_heard_within(limit_s) and (
+            is_usual or speaks_tls(self._host, port, self._deadline)
+        ):
+            connection.close()
+            words = "no greeting; this port wants imapsecurity = tls"
+            raise LookFailed(f"{self._where}: {self._step}: {words}")
+        return TimedImap(connection)
 
     def _start_tls(self, imap: TimedImap) -> None:
         box = self._mailbox
@@ -316,8 +317,6 @@ class ImapSession:
             raise LookFailed(f"{self._where}: {self._step}: {words}") from None
         except OSError as error:
             words = reason(error, self._deadline)
-            if self._step == "greeting" and self._waits_in_vain:
-                words = "no greeting; this port wants imapsecurity = tls"
             raise LookFailed(f"{self._where}: {self._step}: {words}") from None
 
     def _why_unreached(self, error: Unreachable | NotTried) -> str:

@@ -23,6 +23,7 @@ from lib.mail.connection import (
     StartTls,
     ignore,
     reach,
+    speaks_tls,
 )
 from lib.mail.mime import wire_address
 from lib.mail.replies import (
@@ -35,7 +36,7 @@ from lib.mail.replies import (
     with_remedy,
 )
 from lib.net.connect import MARGIN_S, Deadline, NotTried, Unreachable, reason
-from lib.net.tls import TlsFailed
+from lib.net.tls import GREETS_WITHIN_S, TlsFailed
 
 DEADLINE_S = 30
 #: Where TLS comes before the greeting.
@@ -265,19 +266,17 @@ class Session(smtplib.SMTP):
             self._greet()
 
     def _hear_greeting(self) -> None:
-        if not self._waits_in_vain:
-            self.getreply()
-            return
-        whole = self._deadline
-        left = min(GREETING_S, whole.left())
-        self._deadline = self._connection.deadline = Deadline(left)
+        mail = self._mail
+        if mail.smtpsecurity != "tls":
+            is_usual = mail.smtpport == PORT_OF_TLS
+            limit_s = GREETING_S if is_usual else GREETS_WITHIN_S
+            if not self._connection.is_heard_within(limit_s) and (
+                is_usual or speaks_tls(self._server, mail.smtpport, self._deadline)
+            ):
+                words = f"no answer within {limit_s:g} s"
+                remedy = "this port wants smtpsecurity = tls"
+                raise self._lost(with_remedy(words, remedy))
         self.getreply()
-        self._deadline = self._connection.deadline = whole
-
-    @property
-    def _waits_in_vain(self) -> bool:
-        """Return whether the port is one at which TLS comes before the greeting."""
-        return self._mail.smtpport == PORT_OF_TLS and self._mail.smtpsecurity != "tls"
 
     def log_in(self, user: str, password: str) -> None:
         """Log in with what smtplib chooses of the mechanisms that the server offers."""
@@ -453,10 +452,7 @@ class Session(smtplib.SMTP):
         cause = error.__context__ if isinstance(error.__context__, OSError) else error
         if isinstance(cause, smtplib.SMTPServerDisconnected):
             return "the server hung up"
-        words = reason(cause, self._deadline)
-        if self.step == "greeting" and self._waits_in_vain:
-            return with_remedy(words, "this port wants smtpsecurity = tls")
-        return words
+        return reason(cause, self._deadline)
 
     def _why_unreached(self, error: Unreachable | NotTried) -> str:
         if isinstance(error, NotTried):

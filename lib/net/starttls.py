@@ -6,18 +6,24 @@ a row in PROTOCOLS.  It raises Unreachable with the server's words if it refuses
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lib.core.sanitize import printable
 from lib.net import bulk
-from lib.net.connect import Deadline, Unreachable
+from lib.net.connect import Address, Deadline, Unreachable
+from lib.net.tls import GREETS_WITHIN_S, SMTP_PORT, client_hello, is_of_tls
 
 #: The most that is read before the TLS handshake.
 MAX_BYTES = 65_536
 #: So much of a server's words is shown.
 MAX_SHOWN = 200
+
+
+#: Why there is no greeting.
+TLS_FIRST = "this port speaks TLS from the start; leave out starttls"
 
 
 class Plain:
@@ -27,12 +33,18 @@ class Plain:
         self._sock = sock
         self._deadline = deadline
         self._size = 0
+        self._first = b""
         #: The name that the server is asked for, where the protocol has one.
         self.domain = domain
         #: What is waited for, for people.
         self.step = "the greeting"
         #: What was received and not read.
         self.unread = b""
+
+    @property
+    def was_heard(self) -> bool:
+        """Return whether the server said anything but TLS."""
+        return self._size > 0 and not is_of_tls(self._first)
 
     def send(self, data: bytes, step: str = "") -> bulk.Steps[None]:
         """Send all of it; what comes next is the answer to ``step``."""
@@ -46,6 +58,7 @@ class Plain:
         except TimeoutError:
             raise self.failed(f"no answer within {self._deadline}") from None
         self._size += len(data)
+        self._first = self._first or data[:2]
         if not data:
             raise self.failed("the server closed the connection")
         if self._size > MAX_BYTES:
@@ -80,6 +93,8 @@ class Protocol(NamedTuple):
 
     port: int
     talk: Callable[[Plain], bulk.Steps[None]]
+    #: False: the client speaks first.
+    greets: bool = True
 
 
 def begin(
@@ -91,9 +106,36 @@ def begin(
     answer fails, since somebody on the way may have said it.
     """
     plain = Plain(sock, domain, deadline)
-    yield from PROTOCOLS[protocol].talk(plain)
+    place = sock.family, sock.getpeername()
+    known = PROTOCOLS[protocol]
+    if known.greets:
+        # A server that waits for TLS to begin greets nobody.
+        soon = deadline.within(min(GREETS_WITHIN_S, deadline.left() * 0.7))
+        if not (yield bulk.Ready(sock, bulk.READ, soon)):
+            yield from _no_tls_first(place, plain, deadline)
+    try:
+        yield from known.talk(plain)
+    except (Unreachable, OSError):
+        if not plain.was_heard:
+            yield from _no_tls_first(place, plain, deadline)
+        raise
     if plain.unread:
         raise plain.failed("the server sent more before the TLS handshake")
+
+
+def _no_tls_first(
+    place: tuple[int, Address], plain: Plain, deadline: Deadline
+) -> bulk.Steps[None]:
+    """Raise Unreachable if a server begins with TLS, in a connection of its own."""
+    if place[1][1] == SMTP_PORT or deadline.passed:
+        return
+    said, own = b"", deadline.share(2)
+    with contextlib.suppress(OSError), bulk.open_socket(place[0]) as other:
+        yield from bulk.connect_socket(other, place[1], own)
+        yield from bulk.send(other, client_hello(plain.domain), own)
+        said = yield from bulk.receive(other, 5, own)
+    if is_of_tls(said):
+        raise plain.failed(TLS_FIRST)
 
 
 def quoted(words: str) -> str:
@@ -430,9 +472,9 @@ PROTOCOLS = {
     "imap": Protocol(143, _imap),
     "pop3": Protocol(110, _pop3),
     "ftp": Protocol(21, _ftp),
-    "ldap": Protocol(389, _ldap),
-    "postgres": Protocol(5432, _postgres),
+    "ldap": Protocol(389, _ldap, greets=False),
+    "postgres": Protocol(5432, _postgres, greets=False),
     "mysql": Protocol(3306, _mysql),
-    "xmpp": Protocol(5222, _xmpp),
-    "xmpp-server": Protocol(5269, _xmpp_server),
+    "xmpp": Protocol(5222, _xmpp, greets=False),
+    "xmpp-server": Protocol(5269, _xmpp_server, greets=False),
 }

@@ -6,6 +6,7 @@ cryptography are imported where they are needed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -44,6 +45,13 @@ if TYPE_CHECKING:
 #: A certificate of ours and its key are no longer than this.
 MAX_KEY_BYTES = 1_000_000
 _trust_lock = threading.Lock()
+
+
+#: After so long without a greeting it is tried whether a server begins with TLS.  Mail
+#: servers may wait for 5 or 6 s before they greet, mostly at port 25, and take it ill
+#: if somebody speaks before: there it is never tried.
+GREETS_WITHIN_S = 8.0
+SMTP_PORT = 25
 
 
 class TlsFailed(Unreachable):
@@ -143,6 +151,24 @@ def _show(context: ssl.SSLContext, certificate: str, key: str) -> None:
         elif b"ENCRYPTED" in text:
             words = "its key needs a password, which cannot be given"
         raise NotTried(f"certificate {certificate}: {words}") from error
+
+
+def client_hello(host: str) -> bytes:
+    """Return with what a TLS session begins, for a server of this name."""
+    import ssl
+
+    hello = ssl.MemoryBIO()
+    session = trust(verify=False).wrap_bio(
+        ssl.MemoryBIO(), hello, server_hostname=ascii_domain(host)
+    )
+    with contextlib.suppress(ssl.SSLWantReadError):
+        session.do_handshake()
+    return hello.read()
+
+
+def is_of_tls(answer: bytes) -> bool:
+    """Return whether an answer begins as a message of TLS does, or an alert."""
+    return answer[:1] in (b"\x15", b"\x16") and answer[1:2] == b"\x03"
 
 
 def secure(

@@ -12,7 +12,8 @@ from lib.mail.mailbox import Nowhere, folders_of
 from lib.mail.replies import IMAP_CODES
 from lib.net.connect import Deadline
 from tests.support.imapstub import ImapStub, hush
-from tests.support.servers import USER
+from tests.support.listeners import HOLD, Listener, says
+from tests.support.servers import USER, server_context
 from tests.support.waits import SOON_S
 from tests.unit.mail.test_mailbox import failure, look, mailbox, own_mail
 
@@ -232,6 +233,17 @@ def test_a_port_where_tls_comes_first_is_not_waited_for(
         found = failure(stub, "", security=security, limit_s=38)
     assert found.problem == "unreachable" and time.monotonic() - began < SOON_S
     approved(str(found))
+
+
+@pytest.mark.parametrize("security", ["starttls", "none"])
+def test_at_any_port_a_server_that_speaks_tls_only_is_known(ca, monkeypatch, security):
+    monkeypatch.setattr(imap, "GREETS_WITHIN_S", 0.3)
+    began = time.monotonic()
+    with Listener(says(HOLD, first=True), context=server_context(ca)) as it:
+        it.security = security
+        found = failure(it, "", limit_s=38)
+    assert found.problem == "unreachable" and time.monotonic() - began < SOON_S
+    assert str(found).endswith("no greeting; this port wants imapsecurity = tls")
 
 
 # What is deleted.

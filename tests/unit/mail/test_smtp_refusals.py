@@ -10,6 +10,7 @@ from lib.alerting.results import DeliveryFailure
 from lib.mail import smtp
 from lib.mail.replies import DeliveryError
 from tests.support.approved import REAL
+from tests.support.listeners import HOLD, Listener, says
 from tests.support.mailing import failure, message, send, settings_for
 from tests.support.servers import SmtpServer, SmtpStub, server_context
 from tests.support.waits import SOON_S
@@ -227,6 +228,26 @@ def test_a_port_where_tls_comes_first_is_not_waited_for(
         error = failure(settings_for(stub.port, smtpsecurity=security), deadline_s=30)
     assert time.monotonic() - began < SOON_S
     approved(str(error))
+
+
+@pytest.mark.parametrize("security", ["starttls", "none"])
+def test_at_any_port_a_server_that_speaks_tls_only_is_known(monkeypatch, ca, security):
+    monkeypatch.setattr(smtp, "GREETS_WITHIN_S", 0.3)
+    began = time.monotonic()
+    with Listener(says(HOLD, first=True), context=server_context(ca)) as it:
+        error = failure(settings_for(it.port, smtpsecurity=security), deadline_s=30)
+    assert time.monotonic() - began < SOON_S
+    assert str(error).endswith(
+        "greeting: no answer within 0.3 s; this port wants smtpsecurity = tls"
+    )
+
+
+def test_a_server_that_greets_late_is_waited_for(monkeypatch):
+    monkeypatch.setattr(smtp, "GREETS_WITHIN_S", 0.1)
+    late = says(0.5, b"554 not you\r\n", first=True)
+    with Listener(late) as it:
+        error = failure(settings_for(it.port, smtpsecurity="none"), deadline_s=30)
+    assert "554 not you" in str(error)
 
 
 @pytest.mark.parametrize("more", ["250 ok", "235 welcome", "x"])

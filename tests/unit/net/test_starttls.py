@@ -9,7 +9,7 @@ import pytest
 
 from lib.net import bulk, starttls
 from lib.net.connect import Deadline, Unreachable
-from tests.support.listeners import Listener
+from tests.support.listeners import HOLD, Listener, says, tls_context
 
 EHLO = b"EHLO checker.invalid\r\n"
 LDAP = bytes.fromhex("301d02010177188016") + b"1.3.6.1.4.1.1466.20037"
@@ -182,6 +182,18 @@ def step_of(protocol, count):
         "xmpp-server": ["the stream", "STARTTLS"],
     }
     return steps.get(protocol, ["the greeting", "STARTTLS"])[count]
+
+
+@pytest.mark.parametrize("protocol", GOOD)
+def test_a_server_that_speaks_tls_only_is_known(protocol):
+    with Listener(says(HOLD, first=True), context=tls_context("localhost")) as it:
+        deadline = Deadline(0.6)
+        with socket.create_connection(("127.0.0.1", it.port)) as sock:
+            sock.setblocking(False)
+            with pytest.raises(Unreachable) as caught:
+                bulk.run_one(starttls.begin(sock, protocol, "localhost", deadline))
+    why = str(caught.value).split(": ", 1)[1]
+    assert why == "this port speaks TLS from the start; leave out starttls"
 
 
 @pytest.mark.parametrize("protocol", GOOD)
