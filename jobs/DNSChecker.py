@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,19 @@ if TYPE_CHECKING:
 STATUSES = ("NOERROR", "NODATA", "NXDOMAIN", "SERVFAIL", "REFUSED")
 #: The most servers of one target.
 MAX_SERVERS = 20
+
+
+#: A record of each type that is expected now and then.
+_EXAMPLES = {
+    "A": "192.0.2.1",
+    "AAAA": "2001:db8::1",
+    "CAA": '0 issue "ca.example"',
+    "CNAME": "www.example.com",
+    "MX": "10 mx.example.com",
+    "NS": "ns1.example.com",
+    "PTR": "www.example.com",
+    "SRV": "0 5 5060 sip.example.com",
+}
 
 
 def asked_name(value: str) -> str:
@@ -158,6 +171,17 @@ class DNSChecker(bulk.InBulk, TargetJob):
         "warn_ttl": option(seconds, None, below=True, help="a warning if for less"),
     }
 
+    @classmethod
+    def wrong_together(cls, target: Target) -> Iterator[str]:
+        """Yield a record of another type, and what an answer without records lacks."""
+        if target.expect:
+            yield from _wrong_records(target)
+        if target.expect_status != "NOERROR":
+            for name in ("expect", "fail_ttl", "warn_ttl"):
+                if getattr(target, name):
+                    of = f"expect_status = {target.expect_status}"
+                    yield f"{name} is about records, and {of} has none; keep one"
+
     def shown_target(self) -> str:
         """Return the name and the type."""
         return f"{self.target.host} {self.target.type}"
@@ -200,14 +224,23 @@ def _question(target: Target, type_: str = "", *, recursive: bool = True) -> Que
 
 
 def _wanted(target: Target, question: Question) -> frozenset[str]:
-    """Return the records that must come; raise CheckFailed if one cannot."""
+    """Return the records that must come; raise ValueError if one cannot."""
     from lib.net.dns import plain
 
+    words = records(target.expect, question.type)
+    return frozenset(plain(question.rdtype, word) for word in words)
+
+
+def _wrong_records(target: Target) -> Iterator[str]:
     try:
-        words = records(target.expect, question.type)
-        return frozenset(plain(question.rdtype, word) for word in words)
+        _wanted(target, _question(target))
     except ValueError as error:
-        raise CheckFailed(f"expect: {error}") from error
+        example = _EXAMPLES.get(target.type)
+        such_as = f", such as {example}" if example else ""
+        yield (
+            f"expect: {error}; expected records of type {target.type}{such_as}, or set "
+            "type"
+        )
 
 
 def _trouble(

@@ -61,6 +61,8 @@ MAX_SHOWN = 200
 
 Ranges = Sequence[tuple[int, int]]
 
+#: The options that are what to send.
+BODIES = ("body", "body_file", "json", "form")
 METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
 #: The parts of the time that have thresholds of their own.
 PARTS = {
@@ -299,6 +301,40 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
         },
     }
 
+    @classmethod
+    def wrong_together(cls, target: Target) -> Iterator[str]:
+        """Yield what does nothing, or contradicts something else."""
+        # Most sections give none of these.
+        if _MAY_BE_WRONG.isdisjoint(target.given) and not target.places:
+            return
+        bodies = [name for name in BODIES if getattr(target, name)]
+        if bodies[1:]:
+            yield f"{' and '.join(bodies)} are given; keep one"
+        sends_none = target.method in ("get", "head") and target.gives("method")
+        if bodies and sends_none:
+            yield (
+                f"method = {target.method} sends no {bodies[0]}; "
+                "set method = post, or leave out one of both"
+            )
+        needs_body = [
+            name for name in OF_THE_BODY if getattr(target, name) not in ("", None)
+        ]
+        if target.method == "head" and needs_body:
+            yield (
+                f"method = head has no body in its response, and {needs_body[0]} needs "
+                "one; set method = get"
+            )
+        of_metric = [name for name in _OF_THE_METRIC if getattr(target, name)]
+        if of_metric and not target.metric:
+            yield f"{of_metric[0]} is about a metric; give metric, or leave it out"
+        if target.key and not target.certificate:
+            yield "key is given without certificate"
+        if target.redirects == "none":
+            for name in ("max_redirects", "expect_location"):
+                if target.gives(name):
+                    yield f"{name} is about redirects, and redirects = none; keep one"
+        yield from _wrong_logins(target)
+
     def formerly(self) -> str:
         """Return a glob that matches the older program's names for this URL."""
         import glob
@@ -312,14 +348,31 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
         return steps(self, target, deadline)
 
 
+def _wrong_logins(target: Target) -> Iterator[str]:
+    """Yield where there are two logins, or how to send one that is not given."""
+    in_url = urlsplit(target.url)
+    users = [
+        *(["the user in url"] if in_url.username else []),
+        *(["user"] if target.user else []),
+        *(["password"] if "password" in target.places else []),
+    ]
+    has_token = "token" in target.places
+    if has_token and users:
+        yield f"token and {users[0]} are given; keep one, as only the token is sent"
+    if in_url.username and target.user:
+        yield "user is given, and there is one in url; keep one"
+    if in_url.password and "password" in target.places:
+        yield "password is given, and there is one in url; keep one"
+    if target.auth == "digest" and not users:
+        yield "auth = digest says how user and password are sent; give these"
+    names = [line.partition(":")[0].lower() for line in target.headers]
+    if "authorization" in names and (has_token or users):
+        given = "token" if has_token else users[0]
+        yield f"headers has Authorization, and {given} is given; keep one"
+
+
 def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
     """Return what was measured of the response, if it is as expected."""
-    if target.method == "head" and (target.expect_text or reads_all(target)):
-        raise CheckUnknown(
-            "expect_text needs method = get: a HEAD response has no body"
-            if target.expect_text
-            else "what is expected needs method = get: a HEAD response has no body"
-        )
     ask = follow if target.addresses == "first" else _each_address
     try:
         return (yield from ask(job, target, deadline))
@@ -503,7 +556,7 @@ _OF_THE_REQUEST = frozenset(
         *("cafile", "verify", "family", "http_version", "proxy"),
         *("fail_days", "warn_days", *_TIMES),
         *("headers", "json", "form", "connect_to", "certificate", "key"),
-        *("user", "password", "token"),
+        *("user", "password", "token", "auth"),
     }
 )
 
@@ -537,10 +590,12 @@ def _add_login(request: curl.Request, target: Target) -> None:
     if request.body is not None and (target.json or target.form):
         form = "application/x-www-form-urlencoded"
         kind = "application/json" if target.json else form
-        request.headers = [f"Content-Type: {kind}", *target.headers]
+        if not any(one.lower().startswith("content-type:") for one in target.headers):
+            request.headers = [f"Content-Type: {kind}", *target.headers]
     request.certificate, request.key = target.certificate, target.key
-    if target.user or target.password:
-        request.user, request.auth = target.user, target.auth
+    if target.user or target.password or target.auth == "digest":
+        # One of both may be in the URL.
+        request.user, request.auth = target.user or request.user, target.auth
         request.password = target.password or request.password
     if target.token:
         request.auth, request.password = "bearer", target.token
@@ -639,7 +694,18 @@ def _metric(job: TargetJob, target: Target, page: str, place: str) -> float | No
 #: With one of these the whole text is needed; with one of those the whole body.
 _OF_THE_TEXT = ("reject_text", "expect_regex", "reject_regex", "expect_json", "metric")
 _OF_THE_SIZE = frozenset({"warn_size", "fail_size"})
+_OF_THE_METRIC = ("fail_value", "warn_value", "per")
 _OF_THE_BODY = _OF_THE_SIZE.union(_OF_THE_TEXT)
+#: With one of these a part of it, at least.
+OF_THE_BODY = ("expect_text", *_OF_THE_TEXT, "fail_size", "warn_size")
+#: Without one of these, and without a secret, no options contradict each other.
+_MAY_BE_WRONG = frozenset(
+    {
+        *("method", "key", "user", "auth", "redirects"),
+        *BODIES,
+        *_OF_THE_METRIC,
+    }
+)
 
 
 def reads_all(target: Target) -> bool:

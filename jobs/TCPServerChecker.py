@@ -50,6 +50,13 @@ PARTS = {
 }
 
 
+#: The thresholds of the parts; and what there is only with TLS.
+_OF_THE_PARTS = tuple(
+    f"{word}_time{part}" for part in PARTS if part for word in ("warn", "fail")
+)
+_OF_TLS = ("server_name", "fail_time_tls", "warn_time_tls")
+
+
 def expected(value: str) -> bytes | tuple[str, ...] | re.Pattern[bytes]:
     """Return what must come: bytes, anything, or how the port itself must be."""
     words = tuple(word.strip() for word in value.lower().split(","))
@@ -112,12 +119,15 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
     def wrong_together(cls, target: Target) -> Iterator[str]:
         """Yield that nobody is to be talked to, or that TLS is to begin twice."""
         if type(target.expect) is tuple:
-            talk = ("banner", "send", "expect_regex", "dialog", "tls")
+            talk = ("banner", "send", "expect_regex", "dialog", "tls", *_OF_THE_PARTS)
             yield from talk_with_nobody(target, ", ".join(target.expect), *talk)
-        elif target.dialog:
-            in_dialog = [word for word, _value in target.dialog].count("tls")
-            if in_dialog + target.tls > 1:
-                yield "TLS begins twice; keep one of tls = yes and the lines of dialog"
+            return
+        tls = target.tls + [word for word, _value in target.dialog].count("tls")
+        if tls > 1:
+            yield "TLS begins twice; keep one of tls = yes and the lines of dialog"
+        for name in _OF_TLS:
+            if not tls and getattr(target, name):
+                yield f"{name} is about TLS; set tls = yes, or leave it out"
 
     def formerly(self) -> str:
         """Return a glob that matches the older program's names for this port."""

@@ -47,6 +47,9 @@ ACCEPTS_WITHIN_S = 3.0
 HTTPS = 443
 
 
+_OF_A_HOST = ("port", "starttls", "server_name", "connect_to")
+
+
 def fingerprints(value: str) -> tuple[str, ...]:
     """Return SHA-256 fingerprints in hex, as openssl, browsers and curl write them."""
     return tuple(_fingerprint(part.strip()) for part in value.split(","))
@@ -139,6 +142,9 @@ class TLSCertExpiration(bulk.InBulk, TargetJob):
             yield "host and file are given; keep one"
         if target.key and not target.certificate:
             yield "key is given without certificate"
+        of_host = [name for name in _OF_A_HOST if getattr(target, name)]
+        if target.file and not target.host and of_host:
+            yield f"{of_host[0]} is of a host, not of a file; leave it out"
 
     def formerly(self) -> str:
         """Return a glob that matches the older program's names for this host."""

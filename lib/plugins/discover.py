@@ -8,6 +8,7 @@ something invalid, becomes a failing job with the reason.
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections import Counter
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
@@ -206,7 +207,8 @@ class _Discoverer(msgspec.Struct):
             if not problems:
                 wrong_words = cls.wrong_together(target)
                 problems = [
-                    Problem(text, section.where, section.title) for text in wrong_words
+                    Problem(text, _place(section, text), section.title)
+                    for text in wrong_words
                 ]
             if not problems:
                 self._add(cls(self.ini, table, target), number)
@@ -378,6 +380,12 @@ def kind_of(file: JobFile) -> KindInfo:
     cls = getattr(_import(file), file.name)
     info = table_of(file, cls).info(str(file.path))
     return replace(info, guide=cls.guide)
+
+
+def _place(section: TargetSection, text: str) -> str:
+    """Return where the option is with whose name a sentence begins."""
+    given = section.options.get(re.split("[: ]", text)[0])
+    return given.where if given else section.where
 
 
 def _has_job_context(job: JobBase) -> bool:

@@ -698,11 +698,14 @@ def test_the_example_says_why_before_each_option():
 
 def test_everything_in_the_example_may_be_switched_on(load, tmp_path):
     text = (BASE / "settings.cfg.example").read_text()
-    switched_on = re.sub(r"(?m)^#(?=[a-z_\[])", "", text)
+    switched_on = re.sub(r"(?m)^#(?=[a-z_\[]|   [a-z])", "", text)
     names = ("include", "jobs", "cafile", "templates")
     for name in (*names, "pass_file", "pass_env", "pass_command"):
         switched_on = re.sub(f"(?m)^{name} = .*$", "", switched_on)
     others = "(?m)^(password|token|ping)_(file|env|command) = .*$"
+    switched_on = re.sub(others, "", switched_on)
+    # These are in place of others; and what is sent changes the method.
+    others = "(?m)^(method|body_file|json|form|token) = .*$"
     switched_on = re.sub(others, "", switched_on)
     switched_on = re.sub(
         "/var/(www|lib/prometheus/node-exporter)", str(tmp_path), switched_on

@@ -8,7 +8,7 @@ import time
 import dns.flags
 import pytest
 
-from jobs.DNSChecker import DNSChecker
+from jobs.DNSChecker import _EXAMPLES, DNSChecker
 from lib.core.enums import Status
 from lib.core.schedule import JobFrequency
 from lib.net import dns as net_dns
@@ -189,11 +189,6 @@ def test_tcp_is_asked_where_it_is_wanted_or_the_answer_was_cut(zone):
 )  # fmt: skip
 def test_names_and_records_are_read_as_people_write_them(zone, options):
     assert found(zone, **options) == "fine"
-
-
-def test_what_is_expected_must_be_a_record_of_the_type(zone):
-    why = found(zone, expect="www.example.com")
-    assert why.startswith("expect: 'www.example.com' is no A record (")
 
 
 # Five words for five ways to have no record.
@@ -386,3 +381,41 @@ def test_of_every_server_time_and_ttl_are_the_worst(zone, turned):
         f"ttl is 10s, under fail_ttl = 1min\nttl is that of {at(short)}, the worst of 2"
     )
     assert result.values["time"].number > 0.15
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"type": "MX", "expect": "mx.example.com"},
+            "; expected records of type MX, such as 10 mx.example.com, or set type",
+        ),
+        (
+            {"type": "HINFO", "expect": "x"},
+            "; expected records of type HINFO, or set type",
+        ),
+        (
+            {"expect": "192.0.2.1, 192.0.2"},
+            "; expected records of type A, such as 192.0.2.1, or set type",
+        ),
+        (
+            {"expect_status": "NXDOMAIN", "expect": "192.0.2.1"},
+            "expect is about records, and expect_status = NXDOMAIN has none; keep one",
+        ),
+        (
+            {"expect_status": "NODATA", "warn_ttl": "1h"},
+            "warn_ttl is about records, and expect_status = NODATA has none; keep one",
+        ),
+    ],
+)
+def test_what_no_answer_can_be_is_said_beforehand(options, said):
+    job = job_of(DNSChecker, host="www.example.com", **options)
+    (words,) = DNSChecker.wrong_together(job.target)
+    assert words.endswith(said)
+
+
+@pytest.mark.parametrize("rdtype", _EXAMPLES)
+def test_each_example_is_a_record_of_its_type(rdtype):
+    options = {"type": rdtype, "expect": _EXAMPLES[rdtype]}
+    job = job_of(DNSChecker, host="www.example.com", **options)
+    assert not list(DNSChecker.wrong_together(job.target))

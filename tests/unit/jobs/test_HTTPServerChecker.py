@@ -121,10 +121,6 @@ def test_head_asks_for_no_body(page):
     assert page.heard[0].startswith(b"HEAD / HTTP/1.1")
 
 
-def test_expected_text_with_head_is_unknown_and_says_what_to_change(page, approved):
-    approved(found(page.url(), method="head", expect_text="x"), hide={MOMENT: "DATE"})
-
-
 def test_the_host_header_names_a_port_only_if_it_is_not_the_usual_one(page):
     found(page.url())
     assert f"Host: 127.0.0.1:{page.port}".encode() in page.heard[0]

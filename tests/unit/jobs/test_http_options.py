@@ -389,7 +389,7 @@ def pair(tmp_path):
 @pytest.mark.parametrize(
     ("talk", "options", "said"),
     [
-        (says(0.4, answer()), {"fail_time": "0.3s"}, "time is 40"),
+        (says(0.4, answer()), {"fail_time": "0.3s"}, "time is 4"),
         (
             says(answer(body=b"m 1\n" * 9)),
             {"metric": "m", "fail_value": "5"},
@@ -820,3 +820,124 @@ def test_a_metric_of_a_large_page_is_the_sum_of_all_samples():
         job = job_of(HTTPServerChecker, url=it.url(), metric="m")
         values = bulk.run_one(steps(job, job.target, Deadline(8)))
     assert values["value"].number == 60_000
+
+
+SITE = "https://www.example.com/"
+OF_BOB = "https://bob:hush@www.example.com/"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"body": "a", "json": "{}"}, "body and json are given; keep one"),
+        ({"body_file": "/a", "form": "a=1"}, "body_file and form are given; keep one"),
+        (
+            {"method": "get", "body": "a"},
+            "method = get sends no body; set method = post, or leave out one of both",
+        ),
+        (
+            {"method": "head", "json": "{}"},
+            "method = head sends no json; set method = post, or leave out one of both",
+        ),
+        *(
+            (
+                {"method": "head", name: value},
+                f"method = head has no body in its response, and {name} needs one; "
+                "set method = get",
+            )
+            for name, value in (
+                ("expect_text", "a"),
+                ("reject_text", "a"),
+                ("expect_regex", "a"),
+                ("reject_regex", "a"),
+                ("expect_json", "a"),
+                ("metric", "a"),
+                ("fail_size", "1kB"),
+                ("warn_size", "1kB"),
+            )
+        ),
+        *(
+            (
+                {name: value},
+                f"{name} is about a metric; give metric, or leave it out",
+            )
+            for name, value in (
+                ("fail_value", "1"),
+                ("warn_value", "0"),
+                ("per", "s"),
+            )
+        ),
+        ({"key": "/a"}, "key is given without certificate"),
+        (
+            {"redirects": "none", "max_redirects": "3"},
+            "max_redirects is about redirects, and redirects = none; keep one",
+        ),
+        (
+            {"redirects": "none", "expect_location": SITE},
+            "expect_location is about redirects, and redirects = none; keep one",
+        ),
+        (
+            {"token": "t0k3n", "user": "bob"},
+            "token and user are given; keep one, as only the token is sent",
+        ),
+        (
+            {"token_env": "TOKEN", "password_file": "/a"},
+            "token and password are given; keep one, as only the token is sent",
+        ),
+        (
+            {"url": OF_BOB, "token": "t0k3n"},
+            "token and the user in url are given; keep one, as only the token is sent",
+        ),
+        (
+            {"url": OF_BOB, "user": "eve"},
+            "user is given, and there is one in url; keep one",
+        ),
+        (
+            {"url": OF_BOB, "password": "hush1"},
+            "password is given, and there is one in url; keep one",
+        ),
+        (
+            {"auth": "digest"},
+            "auth = digest says how user and password are sent; give these",
+        ),
+        (
+            {"headers": "authorization: Bearer a", "token": "t0k3n"},
+            "headers has Authorization, and token is given; keep one",
+        ),
+        (
+            {"headers": "Authorization: Basic a", "user": "bob"},
+            "headers has Authorization, and user is given; keep one",
+        ),
+        ({}, ""),
+        ({"body": "a", "method": "put", "user": "bob", "password": "hush1"}, ""),
+        ({"url": OF_BOB, "auth": "digest", "redirects": "none"}, ""),
+        ({"url": "https://bob@www.example.com/", "password": "hush1"}, ""),
+        ({"method": "head", "warn_time": "1s", "headers": "Authorization: a"}, ""),
+        ({"metric": "up", "per": "s", "fail_value": "1", "form": "a=1"}, ""),
+        ({"certificate": "/a", "key": "/a"}, ""),
+    ],
+)
+def test_options_that_contradict_each_other_are_named(options, said):
+    job = job_of(HTTPServerChecker, **{"url": SITE, **options})
+    assert "; ".join(HTTPServerChecker.wrong_together(job.target)) == said
+
+
+def test_a_password_may_be_that_of_the_user_in_the_url():
+    talk = wants(b"Basic Ym9iOmh1c2gx")
+    with Listener(talk) as it:
+        said = found_by(HTTPServerChecker, url=it.url(user="bob@"), password="hush1")
+    assert said == "fine"
+
+
+def test_the_user_in_the_url_may_be_sent_by_digest():
+    with Listener(digest) as it:
+        options = {"url": it.url(user="bob:hush@"), "auth": "digest"}
+        assert found_by(HTTPServerChecker, **options) == "fine"
+
+
+def test_a_content_type_of_ones_own_goes_before_that_of_json(tmp_path):
+    with Listener(says(answer())) as it:
+        given = {"json": "{}", "headers": "content-type: application/ld+json"}
+        assert found(it, given, tmp_path) == "fine"
+        heads = re.findall(rb"(?i)content-type: (\S+)", it.heard[0])
+        assert heads == [b"application/ld+json"]

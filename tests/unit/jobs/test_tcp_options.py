@@ -15,6 +15,7 @@ from tests.support.listeners import (
     Listener,
     closed_port,
     found_by,
+    job_of,
     says,
     self_signed_context,
     tls_context,
@@ -358,3 +359,28 @@ def test_what_cannot_be_used_says_what_was_expected(option, value, said):
     with pytest.raises(ValueError, match=re.escape(said)) as caught:
         TCPServerChecker.options[option].read(value)
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"server_name": "a.example"},
+            "server_name is about TLS; set tls = yes, or leave it out",
+        ),
+        (
+            {"fail_time_tls": "1s"},
+            "fail_time_tls is about TLS; set tls = yes, or leave it out",
+        ),
+        ({"server_name": "a.example", "tls": "yes", "warn_time_tls": "1s"}, ""),
+        ({"server_name": "a.example", "dialog": "tls"}, ""),
+        (
+            {"expect": "closed", "fail_time_connect": "1s"},
+            "expect = closed means that nobody answers; leave out fail_time_connect",
+        ),
+        ({"expect": "closed", "fail_time": "1s"}, ""),
+    ],
+)
+def test_options_that_do_nothing_are_named(options, said):
+    job = job_of(TCPServerChecker, host="127.0.0.1", port=1, **options)
+    assert "; ".join(TCPServerChecker.wrong_together(job.target)) == said

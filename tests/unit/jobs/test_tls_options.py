@@ -573,3 +573,18 @@ def test_a_check_that_is_given_up_leaves_no_socket_open(folder, context):
         loop.close()
         # The server has one end of the connection as well.
         assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("port", "443"),
+        ("starttls", "smtp"),
+        ("server_name", "a.example"),
+        ("connect_to", "a.example:1"),
+    ],
+)
+def test_what_is_of_a_host_is_none_of_a_file(option, value):
+    job = job_of(TLSCertExpiration, file="/a", **{option: value})
+    (said,) = TLSCertExpiration.wrong_together(job.target)
+    assert said == f"{option} is of a host, not of a file; leave it out"
