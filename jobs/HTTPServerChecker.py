@@ -239,7 +239,9 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
         ),
         **text_options("the answer"),
         "expect_header": option(
-            header_pattern, None, help="a header and a pattern: Name: pattern"
+            header_pattern,
+            None,
+            help="a header and a pattern: Name: pattern; one of equal ones must match",
         ),
         "expect_json": option(
             jmespath_expression,
@@ -269,7 +271,10 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
         ),
         **ADDRESS_OPTIONS,
         "connect_to": option(
-            endpoint, None, help="connect to this host:port in place of the URL's"
+            endpoint,
+            None,
+            help="connect to this host:port in place of the URL's; "
+            "a redirect to another host or port is not sent there",
         ),
         "proxy": option(
             proxy_url, "", help="the URL of a proxy, or environment: as http_proxy says"
