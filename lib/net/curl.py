@@ -165,6 +165,9 @@ def fetch(request: Request) -> Steps[Response]:
         if proxy is not None:
             transfer.check_proxy(code, text)
         elif code == load().E_COULDNT_CONNECT and len(addresses) > 1:
+            no_route = connect.without_route(host, [one for _kind, one in addresses])
+            if no_route:
+                raise no_route
             yield InThread(
                 lambda: connect.connect_first(
                     host, port, addresses, request.deadline
@@ -661,7 +664,10 @@ class _Transfer(Wait):
         else:
             return proxy.failed(self._libcurl_words(code, text))
         why = connect.reason(error, self.request.deadline)
-        tried = [shown_address(address) for _kind, address in proxy.addresses]
+        addresses = [address for _kind, address in proxy.addresses]
+        if no_route := connect.without_route(f"the proxy {proxy.place}", addresses):
+            return no_route
+        tried = [shown_address(address) for address in addresses]
         more = [] if tried == [proxy.place] else [f"tried {', '.join(tried)}"]
         return proxy.failed(why, *more)
 
@@ -681,7 +687,7 @@ class _Transfer(Wait):
             return self._about_place(self._libcurl_words(code, text))
         why = connect.reason(error, self.request.deadline)
         reasons = [(address, why) for _kind, address in self.addresses]
-        return connect.nobody_answered(self.host, self.port, reasons)
+        return connect.why_unanswered(self.host, self.port, reasons)
 
     def _no_answer_words(self, code: int, text: str, peer: str) -> str:
         curl, reading = load(), self.reading

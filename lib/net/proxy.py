@@ -82,12 +82,12 @@ class Proxy(NamedTuple):
             phrase = ""
         words = f"it refuses CONNECT {target}: {status}{phrase}"
         if status == 407:
-            is_wrong = (
-                "does not take the user and password of" if self.login else "wants"
-            )
-            how = "" if self.login else " user and password: "
+            if self.login:
+                return self.failed(words, "it does not take the user and password")
             return self.failed(
-                words, f"it {is_wrong}{how} proxy = {self.scheme}://USER:PASSWORD@..."
+                words,
+                "it wants user and password: "
+                f"proxy = {self.scheme}://USER:PASSWORD@{self.place}",
             )
         if status >= 500:
             return self.failed(words, "it cannot reach the server, or has trouble")

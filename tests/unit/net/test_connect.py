@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from jobs.DNSChecker import DNSChecker
+from jobs.HTTPServerChecker import HTTPServerChecker
 from jobs.PingChecker import PingChecker
 from jobs.TCPServerChecker import TCPServerChecker
 from jobs.TLSCertExpiration import TLSCertExpiration
@@ -191,6 +192,22 @@ def test_without_a_route_of_this_machine_each_kind_is_unknown(kind, more, addres
     first, _newline, second = said.partition("\n")
     assert first == "unknown: not checked: this machine has no route to 192.0.2.1"
     assert second == "is its network up? see ip addr and ip route"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a network of its own")
+@pytest.mark.parametrize(
+    ("more", "where"),
+    [
+        ({}, "192.0.2.1"),
+        ({"addresses": "every"}, "192.0.2.1"),
+        ({"proxy": "http://192.0.2.9:1"}, "the proxy 192.0.2.9:1"),
+    ],
+)
+def test_without_a_route_of_this_machine_a_page_is_unknown(more, where):
+    options = {"url": "http://192.0.2.1/", "timeout": 5, **more}
+    said = in_network(lambda: found_by(HTTPServerChecker, **options))
+    start = f"unknown: not checked: this machine has no route to {where}\n"
+    assert said.startswith(start)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a network of its own")

@@ -260,7 +260,11 @@ def test_a_server_without_tls_behind_a_proxy_is_no_success(verify):
     ("status", "words", "more"),
     [
         ("403 Forbidden", "403 Forbidden", "its rules do not allow that"),
-        ("407 Who?", "407 Proxy Authentication Required", "it wants user and password"),
+        (
+            "407 Who?",
+            "407 Proxy Authentication Required",
+            "it wants user and password: ",
+        ),
         ("502 No", "502 Bad Gateway", "it cannot reach the server, or has trouble"),
         ("399 Odd", "399", "its rules do not allow that"),
     ],
@@ -276,9 +280,7 @@ def test_a_proxy_that_refuses_is_said_to(status, words, more, verify):
 def test_a_login_that_a_proxy_does_not_take_is_said():
     with Listener(tunnels(LOGIN)) as it:
         said = why(f"https://{NAME}/", f"http://bob:wrong@{place(it)}")
-    assert said.endswith(
-        "\nit does not take the user and password of proxy = http://USER:PASSWORD@..."
-    )
+    assert said.endswith("\nit does not take the user and password")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
