@@ -170,6 +170,11 @@ This makes two jobs, `http shop/www1.example.com` and `http shop/www2.example.co
 last section says what differs for one host. `checker.py -m show 'http shop/*'` prints
 each as it counts, and where each value comes from. In a section with hosts, `was = OLD`
 stands for `OLD/host`.
+
+A line of `hosts_file` that is no host is a failing job of its own, such as
+`http shop/www1 www2`; the other hosts are checked. A host that is there twice is
+checked once, with a warning. An IPv6 address gets its brackets in a URL and before a
+port.
 """
 _JOB = """\
 ## [job NAME]
