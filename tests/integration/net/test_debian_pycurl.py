@@ -21,6 +21,7 @@ ASK = (
 )
 TESTS = (
     "tests/unit/net/test_curl.py",
+    "tests/unit/net/test_proxy.py",
     "tests/unit/jobs/test_HTTPServerChecker.py",
     "tests/unit/jobs/test_http_options.py",
 )
