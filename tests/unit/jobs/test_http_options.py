@@ -389,7 +389,9 @@ def pair(tmp_path):
 @pytest.mark.parametrize(
     ("talk", "options", "said"),
     [
-        (says(0.4, answer()), {"fail_time": "0.3s"}, "time is 4"),
+        pytest.param(
+            says(2.2, answer()), {"fail_time": "2s"}, "time is ", marks=pytest.mark.long
+        ),
         (
             says(answer(body=b"m 1\n" * 9)),
             {"metric": "m", "fail_value": "5"},
@@ -432,11 +434,12 @@ def test_addresses_that_are_well_need_no_note(pair):
     assert (result.status, result.reason) == (Status.OK, "")
 
 
+@pytest.mark.long
 def test_with_need_all_one_address_must_exceed_all(pair):
-    slow, large = says(0.4, answer()), says(answer(body=b"x" * 99))
-    options = {"fail_time": "0.3s", "fail_size": "20B", "need": "all"}
+    slow, large = says(2.2, answer()), says(answer(body=b"x" * 99))
+    options = {"fail_time": "2s", "fail_size": "20B", "need": "all"}
     assert result_of(pair([slow, large], **options)).status is Status.OK
-    both = says(0.4, answer(body=b"x" * 99))
+    both = says(2.2, answer(body=b"x" * 99))
     assert result_of(pair([both, OK_PAGE], **options)).status is Status.FAILING
 
 
