@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, unquote_plus, urljoin, urlsplit
 
 import msgspec
 
@@ -45,6 +45,7 @@ from lib.net.address import (
     is_same_host,
     printable,
     secrets_in_headers,
+    secrets_in_query,
     shown_url,
     without_credentials,
 )
@@ -80,6 +81,7 @@ _TIMES = frozenset(limit for _name, *limits in _OF_THE_TIME for limit in limits)
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x1f\x7f]*)")
 _METRIC = re.compile(r"([a-zA-Z_:][\w:]*)\s*(?:\{(.*)\})?", re.A)
 _LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)', re.A)
+_TO_ESCAPE = re.compile(r'["\\\n]')
 _SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)\s*(?:\{(.*)\})?\s+(\S+)", re.A)
 
 
@@ -129,6 +131,19 @@ def metric_name(value: str) -> tuple[str, dict[str, str]]:
     if match is None or labels is None:
         raise ValueError('expected a metric, such as up or http_total{code="500"}')
     return match[1], labels
+
+
+def metric_words(name: str, labels: Mapping[str, str]) -> str:
+    """Return a metric as the settings write it, in one line."""
+    pairs = ",".join(
+        f'{label}="{re.sub(_TO_ESCAPE, _escaped, value)}"'
+        for label, value in labels.items()
+    )
+    return printable(f"{name}{{{pairs}}}" if pairs else name, 120)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return r"\n" if match[0] == "\n" else f"\\{match[0]}"
 
 
 def _labels(words: str) -> dict[str, str] | None:
@@ -411,8 +426,19 @@ def login_of(target: Target) -> Iterator[str]:
     if password:
         login = f"{target.user}:{password}".encode()
         yield b2a_base64(login, newline=False).decode()
-    headers = secrets_in_headers("\n".join(target.headers))
-    for part in (password, token, *headers):
+    quoted = [
+        part
+        for text in (urlsplit(target.url).query, target.form)
+        for part in secrets_in_query(text)
+    ]
+    parts = (
+        *secrets_in_headers("\n".join(target.headers)),
+        *quoted,
+        *map(unquote, quoted),
+        *map(unquote_plus, quoted),
+    )
+    # Of two the longer one first, in which the other may be.
+    for part in sorted((password, token, *parts), key=len, reverse=True):
         if len(part) >= MIN_SECRET:
             yield part
 
@@ -646,9 +672,12 @@ def values_of(
         number = _metric(job, target, body.text, place)
         if number is not None:
             unit = per_second if target.per else count
-            values["value"] = unit(
-                number, warn=target.warn_value, fail=target.fail_value
-            )
+            value = unit(number, warn=target.warn_value, fail=target.fail_value)
+            values["value"] = value
+            if value.is_outside:
+                what = "the growth of " if target.per else ""
+                line = f"value is {what}{metric_words(*target.metric)}"
+                job.note = "\n".join(filter(None, (job.note, line)))
     return values
 
 
@@ -676,7 +705,7 @@ def _metric(job: TargetJob, target: Target, page: str, place: str) -> float | No
 
     A ``place`` has a number of its own.
     """
-    number, name = metric_value(page, *target.metric), printable(target.metric[0], 60)
+    number, name = metric_value(page, *target.metric), metric_words(*target.metric)
     if number is None:
         raise CheckFailed(f"there is no number of {name} in the response")
     if not isfinite(number):

@@ -16,6 +16,8 @@ _CONTROL_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 #: Headers of HTTP that log in, by a part of their names.
 _SECRET_HEADER = "(?i)auth|cookie|token|key|secret|password|session"
+#: Variables and parameters that do.
+_SECRET_NAME = _SECRET_HEADER + "|pass|pwd|credential"
 
 
 def scrubbed(text: str, secrets: Iterable[str]) -> str:
@@ -59,6 +61,17 @@ def secrets_in_headers(raw: str) -> Iterator[str]:
             yield _password_of_basic(rest)
 
 
+def secrets_in_query(raw: str) -> Iterator[str]:
+    """Yield what is secret in the query of a URL, or in a form, by a part of the name.
+
+    As it is sent: a server may repeat it unquoted.
+    """
+    for pair in re.split("[&;]", raw):
+        name, _equals, value = pair.partition("=")
+        if re.search(_SECRET_NAME, name):
+            yield value
+
+
 def secrets_in_variables(raw: str) -> Iterator[str]:
     """Yield what is secret among lines of ``NAME=value``, by a part of the name.
 
@@ -66,7 +79,7 @@ def secrets_in_variables(raw: str) -> Iterator[str]:
     """
     for line in raw.split("\n"):
         name, _equals, value = (part.strip() for part in line.partition("="))
-        is_secret = re.search(_SECRET_HEADER + "|pass|pwd|credential", name)
+        is_secret = re.search(_SECRET_NAME, name)
         if is_secret and not value.startswith("/"):
             yield value
 

@@ -142,8 +142,8 @@ class TargetJob(JobBase):
         """Return the worst of the values that were measured at several addresses.
 
         ``least`` are the names of those of which the least is the worst.  The note says
-        whose the values are that are outside of a threshold; ``answered_by`` is the
-        address of that which stands for the job, of whose note among ``notes`` too.
+        whose the values are that are outside of a threshold, with the notes of these;
+        ``answered_by`` is the address of the value that stands for the job.
         """
         if len(each) == 1:
             ((self.answered_by, values),) = each.items()
@@ -152,12 +152,16 @@ class TargetJob(JobBase):
             return values
         values, places = worst(each, need_all=self.target.need == "all", least=least)
         self.answered_by = places[telling_value(values)]
+        outside = [name for name, value in values.items() if value.is_outside]
+        told = dict.fromkeys([self.answered_by, *(places[name] for name in outside)])
         lines = [
-            f"{name} is that of {places[name]}, the worst of {len(each)}"
-            for name, value in values.items()
-            if value.is_outside
+            *(notes.get(place, "") for place in told),
+            *(
+                f"{name} is that of {places[name]}, the worst of {len(each)}"
+                for name in outside
+            ),
         ]
-        self.note = "\n".join(filter(None, (notes.get(self.answered_by), *lines)))
+        self.note = "\n".join(filter(None, lines))
         return values
 
     @classmethod

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from lib.config.options import read_options, secret_options
-from lib.config.secrets import find_secret, read_secret
-from lib.core.sanitize import secrets_in_headers
+from lib.config.secrets import find_secret, read_secret, secrets_in
+from lib.core.sanitize import secrets_in_headers, secrets_in_query
 from lib.core.secret import Secret
+from tests.support import fakes
 from tests.support.waits import SOON_S
 
 
@@ -145,6 +146,19 @@ def test_a_secret_given_twice_or_not_to_be_had_is_one_line(tmp_path, approved):
         with pytest.raises(ValueError) as caught:
             read_secret("token", values(**given), tmp_path)
         approved(str(caught.value).replace(str(tmp_path), "FOLDER"), str(number))
+
+
+def test_what_is_secret_in_a_query_is_told_by_its_name():
+    raw = "page=2&api_key=a%2Bb+c&Token=t1;x_pwd=2&empty="
+    assert list(secrets_in_query(raw)) == ["a%2Bb+c", "t1", "2"]
+
+
+def test_a_token_in_the_query_of_a_url_is_a_secret_of_all_texts():
+    ini = fakes.ini(
+        "[http a]\nurl = https://a.example/?page=geheim123&api_key=geheim99&key=home\n"
+        "[http b]\nurl = https://a.example/?Token=geheim%2B7&x=1#end\n"
+    )
+    assert {*secrets_in(ini, ())} == {"geheim99", "geheim%2B7", "geheim+7"}
 
 
 def test_what_logs_in_among_headers_is_a_secret():

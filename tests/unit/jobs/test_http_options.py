@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import ssl
+from urllib.parse import unquote_plus
 
 import pytest
 import trustme
@@ -411,7 +412,7 @@ def test_each_value_is_that_of_the_worst_address(pair, talk, options, said, turn
     job = pair(talks, **options)
     result = result_of(job)
     place = f"127.0.0.{1 if turned == 1 else 2}:{job.port}"
-    first, named, *_ = result.reason.split("\n")
+    first, *_, named = result.reason.split("\n")
     assert first.startswith(said)
     assert named.endswith(f" is that of {place}, the worst of 2")
     assert job.answered_by == place
@@ -658,7 +659,13 @@ def echo(conn, listener):
     said = b""
     while b"\r\n\r\n" not in said:
         said += conn.recv(4096)
-    said = said.partition(b"\r\n")[2]
+    line, _end, said = said.partition(b"\r\n")
+    if b"form-urlencoded" in said:
+        form = said.partition(b"\r\n\r\n")[2] or conn.recv(4096)
+        said = form + said
+    if b"?" in line:
+        query = line.split(b" ")[1].partition(b"?")[2]
+        said = b"%s %s " % (query, unquote_plus(query.decode()).encode()) + said
     # Where the shown part ends within a secret as well.
     conn.sendall(answer("500 No", b" " + b"x" * 60 + said))
 
@@ -673,6 +680,9 @@ def echo(conn, listener):
         {"headers": f"X-Api-Key: {'geheim' * 40}"},
         {"user": "user", "password": "geheim1"},
         {"token": "geheim-" + "t0k3n" * 40},
+        {"path": "/x?a=1&api_key=geheim7&b=2"},
+        {"path": "/x?token=geheim%2B7+geheim"},
+        {"path": "/x", "form": "user=bob&password=geheim7"},
     ],
 )
 def test_what_logs_in_is_not_shown_where_a_server_repeats_it(tmp_path, options):
@@ -944,3 +954,35 @@ def test_a_content_type_of_ones_own_goes_before_that_of_json(tmp_path):
         assert found(it, given, tmp_path) == "fine"
         heads = re.findall(rb"(?i)content-type: (\S+)", it.heard[0])
         assert heads == [b"application/ld+json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"metric": "jobs_total"}, "value is jobs_total"),
+        (
+            {"metric": """jobs_total{ host = "x\\"y" , queue="a" }"""},
+            """value is jobs_total{host="x\\"y",queue="a"}""",
+        ),
+    ],
+)
+def test_a_threshold_says_which_metric_it_is_about(options, named, tmp_path):
+    with Listener(says(answer(body=PAGE))) as it:
+        said = found(it, {**options, "fail_value": "5"}, tmp_path)
+    first, second = said.split("\n")
+    assert first.endswith(", over fail_value = 5")
+    assert second == named
+
+
+def test_a_metric_that_is_missing_is_named_with_its_labels(tmp_path):
+    with Listener(says(answer(body=PAGE))) as it:
+        said = found(it, {"metric": 'jobs_total{queue="c"}'}, tmp_path)
+    assert said == 'there is no number of jobs_total{queue="c"} in the response'
+
+
+def test_at_each_address_its_own_certificate_is_told(pair):
+    contexts = [tls_context("pair.example", ends=ends) for ends in (300, -1.5)]
+    job = pair([OK_PAGE, OK_PAGE], contexts)
+    first, named = result_of(job).reason.split("\n")
+    assert first == "1 of 2 addresses of pair.example fail"
+    assert named.startswith(f"127.0.0.2:{job.port}: ") and "expired" in named
