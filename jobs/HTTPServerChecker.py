@@ -853,13 +853,19 @@ def expect(target: Target, hop: Hop, answer: Response, body: BodyReader) -> None
     if needs_more:
         reason = missing_text(answer, target.expect_text, body.shown)
         raise CheckFailed(reason, addresses=[answer.address])
+    if reads_all(target):
+        _expect_text(target, answer, body)
+
+
+def _expect_text(target: Target, answer: Response, body: BodyReader) -> None:
     names = [name for name in _OF_THE_TEXT if getattr(target, name)]
-    if names:
-        if wrong := wrong_text(target, body.text, is_cut=answer.is_cut):
-            reason = "\n".join([wrong, *_response_lines(body.shown)])
-            raise CheckFailed(reason, addresses=[answer.address])
-        if answer.is_cut:
-            raise CheckUnknown(cut_words(names))
+    if not names:
+        return
+    if wrong := wrong_text(target, body.text, is_cut=answer.is_cut):
+        reason = "\n".join([wrong, *_response_lines(body.shown)])
+        raise CheckFailed(reason, addresses=[answer.address])
+    if answer.is_cut:
+        raise CheckUnknown(cut_words(names))
 
 
 def logs_in(target: Target) -> bool:

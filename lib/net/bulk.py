@@ -275,6 +275,8 @@ class InBulk:
 class Wait:
     """What a check waits for."""
 
+    __slots__ = ()
+
     def begin(self, loop: Loop, task: Task) -> None:
         """Begin to wait; call ``loop.resume`` once it is over."""
         raise NotImplementedError
