@@ -50,7 +50,7 @@ from lib.net.address import (
     without_credentials,
 )
 from lib.net.charset import text_decoder
-from lib.net.response import MAX_BYTES, MAX_COUNTED, Reader, Response
+from lib.net.response import MAX_BYTES, MAX_COUNTED, NoRoom, Reader, Response, room
 
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -59,6 +59,9 @@ _PORTS = {"http": 80, "https": 443}
 MIN_SECRET = 4
 #: How many characters of an unexpected response are shown.
 MAX_SHOWN = 200
+
+#: While there is no memory for a body, it is looked for again after this long.
+ROOM_AFTER_S = 0.1
 
 Ranges = Sequence[tuple[int, int]]
 
@@ -501,15 +504,24 @@ def follow(
     hop = Hop(target.url, target.method, _body_of(target), address)
     if hop.body is not None and target.method == "get":
         hop.method = "post"
-    for _hop in range(target.max_redirects + 1):
-        body = BodyReader(target)
-        answer = yield from curl.fetch(request_of(target, hop, deadline, body))
-        job.answered_by = answer.peer
-        if not is_redirect(target, answer):
-            expect(target, hop, answer, body)
-            took = time.monotonic() - began
-            return values_of(job, target, answer, body, took, address)
-        hop = next_hop(hop, answer, target.redirects)
+    body = BodyReader(target)
+    try:
+        for _hop in range(target.max_redirects + 1):
+            try:
+                answer = yield from curl.fetch(request_of(target, hop, deadline, body))
+            except NoRoom:
+                yield from body.wait_for_room(deadline)
+                began = time.monotonic()
+                answer = yield from curl.fetch(request_of(target, hop, deadline, body))
+            job.answered_by = answer.peer
+            if not is_redirect(target, answer):
+                expect(target, hop, answer, body)
+                took = time.monotonic() - began
+                return values_of(job, target, answer, body, took, address)
+            hop = next_hop(hop, answer, target.redirects)
+            body = BodyReader(target)
+    finally:
+        body.forget()
     raise CheckFailed(
         f"more than {target.max_redirects} redirects\n"
         f"the last one is to {shown_url(hop.url)}"
@@ -762,6 +774,8 @@ class BodyReader(Reader):
     _reads_all = False
     #: The pieces of the text, where all of it is needed.
     _parts: list[str] | None = None
+    #: How many bytes these were, and for how many memory is taken.
+    _kept = _taken = 0
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -807,7 +821,7 @@ class BodyReader(Reader):
         words = self._decoder.decode(part, final=is_all)
         self.head = (self.head + words)[:1000]
         if self._parts is not None:
-            self._parts.append(words)
+            self._keep(words, len(part))
         if self._wanted:
             words = self._tail + words
             self.found = self.found or self._wanted in words
@@ -815,6 +829,39 @@ class BodyReader(Reader):
         if self._reads_all:
             return False
         return self.found if self._wanted else bool(self.head.strip())
+
+    def _keep(self, words: str, size: int) -> None:
+        """Keep a piece of the text; raise NoRoom if there is no memory for it."""
+        assert self._parts is not None
+        self._kept += size
+        more = self._kept - self._taken
+        if more > 0:
+            if not room().take(more):
+                raise NoRoom
+            self._taken += more
+        self._parts.append(words)
+
+    def wait_for_room(self, deadline: Deadline) -> bulk.Steps[None]:
+        """Begin again, once there is room for the longest body that is kept."""
+        self.forget()
+        while not room().take(MAX_BYTES):
+            pause = deadline.within(ROOM_AFTER_S)
+            if pause is deadline:
+                raise CheckUnknown(
+                    "not checked: the bodies of other targets take all of the memory "
+                    f"for them within {deadline}\n"
+                    "raise timeout, or workermemory in [general]; or have so many "
+                    "large pages checked at different times"
+                )
+            yield bulk.Pause(pause)
+        self._taken = MAX_BYTES
+        self.head, self._tail, self.found = "", "", False
+
+    def forget(self) -> None:
+        """Give back the memory of what was kept."""
+        if self._taken:
+            room().give_back(self._taken)
+        self._parts, self._taken, self._kept = None, 0, 0
 
 
 def is_redirect(target: Target, answer: Response) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import resource
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -15,6 +17,42 @@ MAX_BYTES = 10_000_000
 MAX_COUNTED = 1_000_000_000
 #: The line that ends the headers.
 _BLANK = (b"\r\n", b"\n")
+
+
+#: How much of the memory that a process may use is for the bodies that it keeps.
+_SHARE = 0.4
+#: How much that is where the memory has no limit.
+_WITHOUT_LIMIT = 400_000_000
+
+
+class NoRoom(Exception):
+    """Others keep so much of their bodies that this one cannot be kept now."""
+
+
+class Room:
+    """Memory for bodies, of which many are read at once."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def take(self, size: int) -> bool:
+        """Return whether there is so much left, which is then taken."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Have others use what was taken."""
+        self.left += size
+
+
+@functools.cache
+def room() -> Room:
+    """Return the memory for bodies of this process."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_DATA)
+    has_limit = soft != resource.RLIM_INFINITY
+    return Room(int(soft * _SHARE) if has_limit else _WITHOUT_LIMIT)
 
 
 class Reader:

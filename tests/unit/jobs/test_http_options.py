@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import ssl
+import threading
 from urllib.parse import unquote_plus
 
 import pytest
@@ -22,7 +23,7 @@ from lib.core.enums import Status
 from lib.jobbase import CheckFailed
 from lib.net import bulk
 from lib.net.connect import Deadline
-from lib.net.response import MAX_BYTES, Reader
+from lib.net.response import MAX_BYTES, Reader, room
 from lib.plugins.kind import KindTable
 from tests.support.certificates import issued, write_chain
 from tests.support.listeners import (
@@ -986,3 +987,34 @@ def test_at_each_address_its_own_certificate_is_told(pair):
     first, named = result_of(job).reason.split("\n")
     assert first == "1 of 2 addresses of pair.example fail"
     assert named.startswith(f"127.0.0.2:{job.port}: ") and "expired" in named
+
+
+def test_a_body_waits_until_others_leave_memory_for_it(tmp_path):
+    page = b'{"list": "' + b"x" * 4_000_000 + b'", "status": "up"}'
+    memory, expected = room(), {"expect_json": "status == 'up'"}
+    left = memory.left
+    taken = left - 3_000_000
+    assert memory.take(taken)
+    try:
+        with Listener(says(answer(body=page))) as it:
+            said = found_by(HTTPServerChecker, url=it.url(), timeout=1, **expected)
+            assert said.startswith("unknown: not checked: the bodies of other targets")
+            free = threading.Timer(0.5, memory.give_back, [taken])
+            free.start()
+            options = {**expected, "fail_time": "0.4s"}
+            assert found(it, options, tmp_path) == "fine"
+            taken = 0
+            free.join()
+    finally:
+        memory.give_back(taken)
+    assert memory.left == left
+
+
+@pytest.mark.parametrize(
+    "options", [{"reject_text": "up"}, {"reject_text": "x"}, {"metric": "none"}]
+)
+def test_what_a_body_took_is_given_back_whatever_is_found(options, tmp_path):
+    left = room().left
+    with Listener(says(answer(body=PAGE))) as it:
+        found(it, options, tmp_path)
+    assert room().left == left
