@@ -85,7 +85,7 @@ def digest(conn, listener):
                 return
             said += more
         if b"Authorization: Digest" in said and b'username="bob"' in said:
-            conn.sendall(answer(body=b"Welcome home"))
+            conn.sendall(answer("200 OK", b"Welcome home", "Logged: in"))
             return
         conn.sendall(answer("401 No", b"Who are you?", asks))
 
@@ -317,6 +317,14 @@ def test_a_certificate_of_ours_is_shown_with_its_key(tmp_path):
             given = {name: str(path) for name, path in options.items()}
             said = found(it, {"cafile": "CA", **given}, tmp_path, "https")
             assert (said == "fine") is is_good, said
+
+
+def test_a_digest_login_is_made_whatever_status_is_expected():
+    login = {"user": "bob", "password": "hush", "auth": "digest"}
+    with Listener(digest) as it:
+        options = {"expect_status": "any", "expect_header": "Logged: in", **login}
+        job = job_of(HTTPServerChecker, url=it.url(), **options)
+        assert result_of(job).reason == ""
 
 
 def test_the_body_behind_a_digest_login_is_judged(tmp_path):
