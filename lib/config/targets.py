@@ -41,10 +41,10 @@ MAX_DEEP = 20
 #: Stands for the host in the other options.
 HOST = "{host}"
 #: A host name: of ASCII only letters, digits, ``-``, ``.`` and ``_``.
-_NAME = re.compile(r"(?!-)[^\s\x00-,/:-@\[-^`{-\x7f]{1,253}")
+_NAME = r"(?!-)[^\s\x00-,/:-@\[-^`{-\x7f]{1,253}"
 #: ``{host}`` where an IPv6 address needs brackets: in a URL, and before a port.
-_BEFORE_PORT = re.compile(r"(?<=://)\{host\}|(?<!\[)\{host\}(?=:[0-9])")
-_AFTER_LOGIN = re.compile(r"(://[^\s/?#@]*@)\{host\}")
+_BEFORE_PORT = r"(?<=://)\{host\}|(?<!\[)\{host\}(?=:[0-9])"
+_AFTER_LOGIN = r"(://[^\s/?#@]*@)\{host\}"
 
 
 class TargetSection(msgspec.Struct, frozen=True):
@@ -433,7 +433,7 @@ _NO_HOSTS = Hosts()
 
 def _host_of(word: str) -> str | None:
     """Return a host name or an address, without brackets; None if it is neither."""
-    if _NAME.fullmatch(word):
+    if re.fullmatch(_NAME, word):
         return word if word.isprintable() else None
     if ":" not in word:
         return None
@@ -509,6 +509,6 @@ def _with_host(value: OptionValue, host: str) -> OptionValue:
     if HOST not in raw:
         return value
     if ":" in host:
-        raw = _BEFORE_PORT.sub(f"[{HOST}]", raw)
-        raw = _AFTER_LOGIN.sub(rf"\1[{HOST}]", raw)
+        raw = re.sub(_BEFORE_PORT, f"[{HOST}]", raw)
+        raw = re.sub(_AFTER_LOGIN, rf"\1[{HOST}]", raw)
     return value.with_raw(raw.replace(HOST, host))
