@@ -60,6 +60,8 @@ MIN_SECRET = 4
 #: How many characters of an unexpected response are shown.
 MAX_SHOWN = 200
 
+#: What may not be sent again.
+_ONCE = ("post", "patch")
 #: While there is no memory for a body, it is looked for again after this long.
 ROOM_AFTER_S = 0.1
 
@@ -510,6 +512,8 @@ def follow(
             try:
                 answer = yield from curl.fetch(request_of(target, hop, deadline, body))
             except NoRoom:
+                if hop.method in _ONCE:
+                    raise CheckUnknown(no_room(f"and a {hop.method} is sent once"))
                 yield from body.wait_for_room(deadline)
                 began = time.monotonic()
                 answer = yield from curl.fetch(request_of(target, hop, deadline, body))
@@ -849,12 +853,7 @@ class BodyReader(Reader):
         while not room().take(MAX_BYTES):
             pause = deadline.within(ROOM_AFTER_S)
             if pause is deadline:
-                raise CheckUnknown(
-                    "not checked: the bodies of other targets take all of the memory "
-                    f"for them within {deadline}\n"
-                    "raise timeout, or workermemory in [general]; or have so many "
-                    "large pages checked at different times"
-                )
+                raise CheckUnknown(no_room(f"for {deadline}"))
             yield bulk.Pause(pause)
         self._taken = MAX_BYTES
         self.head, self._tail, self.found = "", "", False
@@ -864,6 +863,16 @@ class BodyReader(Reader):
         if self._taken:
             room().give_back(self._taken)
         self._parts, self._taken, self._kept = None, 0, 0
+
+
+def no_room(how_long: str) -> str:
+    """Return that there was no memory for a body, and what to do."""
+    return (
+        "not checked: the bodies of other targets take all of the memory there is, "
+        f"{how_long}\n"
+        "raise timeout, or workermemory in [general]; or have so many large pages "
+        "checked at different times"
+    )
 
 
 def is_redirect(target: Target, answer: Response) -> bool:
