@@ -220,7 +220,6 @@ class Target:
     its kind: a check looks up dozens of them.
     """
 
-    __slots__ = ("title", "places", "given", "__dict__")
     #: The option of kinds that have several thresholds.
     need = "any"
 
@@ -238,7 +237,8 @@ class Target:
         self.places = places
         #: The names of the options that the settings say.
         self.given = same(tuple(values))
-        # One by one, as a dict for each of thousands would take much memory.
+        # One by one, and without __slots__, so that Python makes no dict of them: for
+        # each of thousands it would take much memory.
         for name, value in values.items():
             setattr(self, name, value)
 
@@ -271,7 +271,7 @@ def _class_of_targets(kind: str, defaults: Mapping[str, Any]) -> type[Target]:
         name: staticmethod(value) if hasattr(value, "__get__") else value
         for name, value in defaults.items()
     }
-    return type(f"Target of {kind}", (Target,), {"__slots__": (), **attributes})
+    return type(f"Target of {kind}", (Target,), attributes)
 
 
 class KindTable:
@@ -451,7 +451,7 @@ class KindTable:
             yield from self._hosts_not_given(section)
         for name in self.secrets:
             try:
-                read_secret(name, vars(target), folder)
+                read_secret(name, _given(target), folder)
             except ValueError as error:
                 where = target.places.get(name) or section.where
                 yield Problem(str(error), where, target.title)
@@ -504,13 +504,13 @@ class KindTable:
         given = {}
         for name in self.secrets:
             try:
-                given[name] = read_secret(name, vars(target), folder)
+                given[name] = read_secret(name, _given(target), folder)
             except ValueError as error:
                 where = target.places.get(name, "")
                 raise ValueError(
                     str(Problem(str(error), where, target.title))
                 ) from error
-        values = {**vars(target), **given}
+        values = {**_given(target), **given}
         texts = {secret.reveal() for secret in given.values()}
         return (
             self._target(target.title, values),
@@ -547,6 +547,11 @@ class KindTable:
             if is_of_many or (is_shared and len(self._shared) < MANY):
                 self._shared[shared] = values[name]
         return values if values.keys() >= self._required else None
+
+
+def _given(target: Target) -> dict[str, Any]:
+    """Return the options that the settings give to a target."""
+    return {name: getattr(target, name) for name in target.given}
 
 
 def _is_share(threshold: Threshold) -> bool:

@@ -60,6 +60,22 @@ def test_the_options_of_a_target_are_its_attributes_each_typed():
         target.colour
 
 
+def test_a_target_with_its_secrets_has_what_was_given_and_these(tmp_path):
+    file = tmp_path / "password"
+    file.write_text("hush-hush\n")
+    file.chmod(0o600)
+    table = KindTable("box", JobFrequency.HOUR, OPTIONS)
+    text = f"[box a]\npath = /x\npin_file = {file}\n"
+    (section,) = target_sections(ini(text), "box")
+    before, _wrong = table.target(section)
+    target, secrets = table.with_secrets(before, tmp_path)
+    assert (target.title, target.path, target.port) == ("box a", "/x", before.port)
+    assert target.pin.reveal() == "hush-hush"
+    assert target.gives("pin") and target.gives("path")
+    assert not (target.gives("port") or target.gives("title") or before.gives("given"))
+    assert "hush-hush" in list(secrets)
+
+
 def test_of_thousands_of_targets_none_takes_a_dict():
     table = KindTable("box", JobFrequency.HOUR, OPTIONS)
     (section,) = target_sections(ini("[box a]\npath = /x\n"), "box")
