@@ -431,10 +431,13 @@ def login_of(target: Target) -> Iterator[str]:
     if password:
         login = f"{target.user}:{password}".encode()
         yield b2a_base64(login, newline=False).decode()
+    place, _mark, query = target.url.partition("?")
     quoted = [
         part
-        for text in (urlsplit(target.url).query, target.form)
+        for text in (query.partition("#")[0], target.form)
         for part in secrets_in_query(text)
+        # What is said anyway is none.
+        if part not in f"{target.title} {place}"
     ]
     parts = (
         *secrets_in_headers("\n".join(target.headers)),

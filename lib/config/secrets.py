@@ -51,7 +51,9 @@ _CHANNEL = f"{CHANNEL_WORD} "
 #: The options that may have secrets among other text.
 _WITH_SECRETS = frozenset({"headers", "environment"})
 _IN_URL = r"//([^/@\s]{1,500})@"
-_QUERY = r"://[^\s?]{1,500}\?([^\s#]+)"
+_QUERY = r"://([^\s?]{1,500})\?([^\s#]+)"
+#: What a program has made up: nobody's words.
+_MADE_UP = rf"(?=.*\d)(?=.*[A-Za-z])[\w~%.-]{{{MIN_TOKEN},}}"
 _BETWEEN_URLS = r"[\s,]+(?=[A-Za-z][A-Za-z0-9_-]{0,19}://)"
 _PEER_KEY = r",\s*key\s*=\s*([^,]+)"
 _PEER_INDIRECT = r",\s*key_(command|file)\s*="
@@ -340,7 +342,7 @@ def _secrets_of(
     if option in names:
         yield text
     if names is SECRET_OPTIONS:
-        yield from _in_queries(text)
+        yield from _in_queries(title, text)
     if option == "headers" and names is SECRET_OPTIONS:
         yield from secrets_in_headers(text)
     if option == "environment" and names is SECRET_OPTIONS:
@@ -354,14 +356,15 @@ def _secrets_of(
         yield from (key.strip() for key in re.findall(_PEER_KEY, text))
 
 
-def _in_queries(text: str) -> Iterator[str]:
+def _in_queries(title: str, text: str) -> Iterator[str]:
     """Yield the secrets of URLs such as ``https://host/?api_key=...``.
 
-    Only what looks like one: a word of others' texts may be there as well.
+    They are masked in all that is said of any job, so only what can be nothing else is
+    one: no word of other texts, nor what a title or the rest of the URL says.
     """
-    for query in re.findall(_QUERY, text):
+    for place, query in re.findall(_QUERY, text):
         for secret in secrets_in_query(query):
-            if re.fullmatch(_TOKEN, secret):
+            if re.fullmatch(_MADE_UP, secret) and secret not in f"{title} {place}":
                 yield secret
 
 

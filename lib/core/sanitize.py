@@ -16,8 +16,15 @@ _CONTROL_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 #: Headers of HTTP that log in, by a part of their names.
 _SECRET_HEADER = "(?i)auth|cookie|token|key|secret|password|session"
-#: Variables and parameters that do.
+#: Variables that do.
 _SECRET_NAME = _SECRET_HEADER + "|pass|pwd|credential"
+#: Parameters that do, by the last word of their names: a ``keyword`` or an ``author``
+#: says what everybody may read.
+_SECRET_PARAMETER = (
+    "(?i)(.*[^a-z])?(access|api|auth|client|private|refresh|session)?"
+    "(key|token|auth|secret|password|passwd|pass|pwd|session|sessionid|sig|signature)"
+    r"\]?"
+)
 
 
 def scrubbed(text: str, secrets: Iterable[str]) -> str:
@@ -62,13 +69,13 @@ def secrets_in_headers(raw: str) -> Iterator[str]:
 
 
 def secrets_in_query(raw: str) -> Iterator[str]:
-    """Yield what is secret in the query of a URL, or in a form, by a part of the name.
+    """Yield what is secret in the query of a URL, or in a form, by the name.
 
     As it is sent: a server may repeat it unquoted.
     """
     for pair in re.split("[&;]", raw):
         name, _equals, value = pair.partition("=")
-        if re.search(_SECRET_NAME, name):
+        if value and re.fullmatch(_SECRET_PARAMETER, name):
             yield value
 
 

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from lib.config.ini import in_order
 from lib.config.jobsections import JobSections
+from lib.config.options import POLICY_OPTIONS
 from lib.config.sections import title_of
 from lib.config.targets import (
     TargetSection,
@@ -204,12 +205,16 @@ class _Discoverer(msgspec.Struct):
             if "was" in section.options:
                 renamed.append(section)
             target, problems = table.target(section)
-            if not problems:
-                wrong_words = cls.wrong_together(target)
-                problems = [
-                    Problem(text, _place(section, text), section.title)
-                    for text in wrong_words
-                ]
+            while not problems and (wrong_words := [*cls.wrong_together(target)]):
+                less = _with_fewer_defaults(section, wrong_words)
+                if less is None:
+                    problems = [
+                        Problem(text, _place(section, text), section.title)
+                        for text in wrong_words
+                    ]
+                else:
+                    section = less
+                    target, problems = table.target(section)
             if not problems:
                 self._add(cls(self.ini, table, target), number)
                 if self.advises:
@@ -386,6 +391,36 @@ def _place(section: TargetSection, text: str) -> str:
     """Return where the option is with whose name a sentence begins."""
     given = section.options.get(re.split("[: ]", text)[0])
     return given.where if given else section.where
+
+
+def _with_fewer_defaults(
+    section: TargetSection, wrong_words: Iterable[str]
+) -> TargetSection | None:
+    """Return the section without defaults of its kind that do not go with the rest.
+
+    ``wrong_words`` say what is wrong together.  What a section gives goes before its
+    defaults; None: there are none among what is named, or two contradict each other.
+    """
+    options = dict(section.options)
+    for text in wrong_words:
+        words = set(re.findall(r"\w+", text))
+        named = [
+            name
+            for name in options
+            if name in words or re.sub("_(file|env|command)$", "", name) in words
+        ]
+        by_default = [
+            name
+            for name in named
+            if options[name].section.startswith("defaults ")
+            and name not in POLICY_OPTIONS
+        ]
+        if len(by_default) == 1 or len(by_default) < len(named):
+            for name in by_default:
+                del options[name]
+    if len(options) == len(section.options):
+        return None
+    return replace(section, options=options)
 
 
 def _has_job_context(job: JobBase) -> bool:

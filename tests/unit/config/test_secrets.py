@@ -149,16 +149,24 @@ def test_a_secret_given_twice_or_not_to_be_had_is_one_line(tmp_path, approved):
 
 
 def test_what_is_secret_in_a_query_is_told_by_its_name():
-    raw = "page=2&api_key=a%2Bb+c&Token=t1;x_pwd=2&empty="
-    assert list(secrets_in_query(raw)) == ["a%2Bb+c", "t1", "2"]
+    raw = "page=2&api_key=a%2Bb+c&Token=t1;x_pwd=2&empty=&pass=&user[password]=3"
+    assert list(secrets_in_query(raw)) == ["a%2Bb+c", "t1", "2", "3"]
+    assert list(secrets_in_query("clientSecret=a&X-Amz-Signature=b")) == ["a", "b"]
+    words = "keyword=a&author=b&monkey=c&passed=d&sessions=e&authority=f&compass=g"
+    assert list(secrets_in_query(words)) == []
 
 
 def test_a_token_in_the_query_of_a_url_is_a_secret_of_all_texts():
     ini = fakes.ini(
-        "[http a]\nurl = https://a.example/?page=geheim123&api_key=geheim99&key=home\n"
-        "[http b]\nurl = https://a.example/?Token=geheim%2B7&x=1#end\n"
+        "[http a]\nurl = https://a.example/?page=geheim123&api_key=geheim99geheim99\n"
+        "[http b]\nurl = https://a.example/?Token=geheim%2B7-geheim%2B7&x=1#end\n"
+        "[http webserver01]\nurl = https://a.example/?key=webserver01\n"
+        "[http c]\nurl = https://a.example/?token=a-long-word-that-is-none\n"
+        "[http rack7.example.com]\nurl = https://a.example/?key=rack7.example.com\n"
+        "[http d]\nurl = https://rack8.example.com/?key=rack8.example.com\n"
     )
-    assert {*secrets_in(ini, ())} == {"geheim99", "geheim%2B7", "geheim+7"}
+    both = {"geheim%2B7-geheim%2B7", "geheim+7-geheim+7"}
+    assert {*secrets_in(ini, ())} == {"geheim99geheim99", *both}
 
 
 def test_what_logs_in_among_headers_is_a_secret():

@@ -484,3 +484,48 @@ def test_in_an_older_job_file_the_newer_hooks_are_the_authors_own_names(folder):
     older += "    def executeEvery(self): return JobBase.JobFrequency.MINUTE\n"
     older += "    def execute(self): return True\n    def contacts(self): return 1\n"
     assert folder.run_one("Old", older, describes=True).warnings == []
+
+
+LAMP = """
+from lib.jobbase import CheckFailed, TargetJob, option, plain, secret
+
+class Lamp(TargetJob):
+    kind = "lamp"
+    options = {
+        "colour": option(plain, "", help="what it shows"),
+        "token": option(secret, None, help="what it wants"),
+        "user": option(plain, "", help="who it knows"),
+        "watts": option(plain, "", help="how much it takes"),
+    }
+
+    @classmethod
+    def wrong_together(cls, target):
+        if "token" in target.places and target.user:
+            yield "token and user are given; keep one"
+        if target.watts and not target.colour:
+            yield "watts is about a colour; give colour, or leave it out"
+
+    def check(self, target, deadline):
+        raise CheckFailed(f"it has {sorted(target.given)}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("defaults", "section", "said"),
+    [
+        # What a section gives goes before the defaults of its kind.
+        ("user = bob", "token_env = HOME", "it has ['token', 'token_env']"),
+        ("token_env = HOME", "user = bob", "it has ['user']"),
+        ("watts = 5", "", "it has []"),
+        ("watts = 5", "colour = red", "it has ['colour', 'watts']"),
+        # There is no telling which of two was meant, nor what else was.
+        ("token_env = HOME\nuser = bob", "", "token and user are given; keep one"),
+        ("", "watts = 5", "watts is about a colour; give colour, or leave it out"),
+    ],
+)
+def test_a_default_that_does_not_go_with_a_section_yields(
+    folder, defaults, section, said
+):
+    folder.add("Lamp", LAMP)
+    told = folder.run(ini(f"[defaults lamp]\n{defaults}\n[lamp a]\n{section}\n"))
+    assert told.outcomes["lamp a"].reason.endswith(said)
