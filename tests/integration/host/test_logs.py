@@ -178,7 +178,9 @@ def test_each_line_is_told_once_while_logrotate_runs(
     assert (told.unknown, told.missing) == ([], [])
     # What comes between the copy and the truncation logrotate itself loses.
     by_logrotate = set(range(1, max(there) + 1)) - there.keys() - told.lines.keys()
-    assert not told.lost or by_logrotate
+    # It gives the new file its owner and mode when it is there already.
+    lost = [words for words in told.lost if "or only touched" not in words]
+    assert not (lost if "create" in manner else told.lost) or by_logrotate
     if manner in LOSSLESS:
         assert told.lines.keys() == there.keys()
 
