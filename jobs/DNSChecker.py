@@ -109,6 +109,7 @@ class DNSChecker(bulk.InBulk, TargetJob):
     """One question to one or several name servers."""
 
     kind = "dns"
+    yields = ("fail_ttl", "warn_ttl")
     recheck = "5min"
     is_across_network = True
     options: Options = {

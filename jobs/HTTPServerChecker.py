@@ -225,6 +225,10 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
 
     kind = "http"
     recheck = "5min"
+    yields = (
+        *("auth", "user", "password", "token", "method"),
+        *("max_redirects", "expect_location", "fail_size", "warn_size"),
+    )
     is_across_network = True
     guide = f"""
         Of a body, decoded, at most {MAX_BYTES // 1_000_000} MB are looked at. Where the
@@ -330,7 +334,7 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
     def wrong_together(cls, target: Target) -> Iterator[str]:
         """Yield what does nothing, or contradicts something else."""
         # Most sections give none of these.
-        if _MAY_BE_WRONG.isdisjoint(target.given) and not target.places:
+        if _MAY_BE_WRONG.isdisjoint(target.given_options) and not target.places:
             return
         bodies = [name for name in BODIES if getattr(target, name)]
         if bodies[1:]:
@@ -356,7 +360,7 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
             yield "key is given without certificate"
         if target.redirects == "none":
             for name in ("max_redirects", "expect_location"):
-                if target.gives(name):
+                if getattr(target, name) and target.gives(name):
                     yield f"{name} is about redirects, and redirects = none; keep one"
         yield from _wrong_logins(target)
 
@@ -477,7 +481,9 @@ def _each_address(
     job.note = ""
     _forget_others(job, [connect.shown_address(address) for _, address in addresses])
     if dead:
-        raise CheckFailed(_of_addresses(host, "fail", dead, len(addresses)), host=host)
+        reason = _of_addresses(host, "fail", dead, len(addresses))
+        more = (f"{place}: {why}" for place, why in unknown.items())
+        raise CheckFailed("\n".join([reason, *more]), host=host)
     if len({*unknown.values()}) == 1 and len(unknown) == len(addresses):
         # It is no matter of the addresses.
         raise CheckUnknown(*{*unknown.values()})
@@ -593,7 +599,7 @@ def request_of(
         reader=body,
     )
     # Most sections give none, and a request has the same defaults.
-    if not _OF_THE_REQUEST.isdisjoint(target.given):
+    if not _OF_THE_REQUEST.isdisjoint(target.given_options):
         _add_options(request, target, hop)
         if hop.is_trusted:
             _add_login(request, target)
@@ -615,7 +621,7 @@ def _add_options(request: curl.Request, target: Target, hop: Hop) -> None:
     """Add what applies to each request of a target, wherever it redirects to."""
     request.cafile, request.verify = target.cafile, target.verify
     request.wants_dates = target.fail_days is not None or target.warn_days is not None
-    request.wants_times = not _TIMES.isdisjoint(target.given)
+    request.wants_times = not _TIMES.isdisjoint(target.given_options)
     request.family = target.family
     request.version = target.http_version
     request.proxy = target.proxy
@@ -763,7 +769,7 @@ _MAY_BE_WRONG = frozenset(
 
 def reads_all(target: Target) -> bool:
     """Return whether the whole body is needed."""
-    return not _OF_THE_BODY.isdisjoint(target.given)
+    return not _OF_THE_BODY.isdisjoint(target.given_options)
 
 
 class BodyReader(Reader):
@@ -816,7 +822,7 @@ class BodyReader(Reader):
             return True
         self._reads_all = reads_all(self._target)
         if self._reads_all:
-            given = self._target.given
+            given = self._target.given_options
             self.counts = not _OF_THE_SIZE.isdisjoint(given)
             self._parts = None if set(_OF_THE_TEXT).isdisjoint(given) else []
         self._wanted = self._target.expect_text

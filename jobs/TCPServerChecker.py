@@ -70,6 +70,7 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
 
     kind = "tcp"
     recheck = "5min"
+    yields = (*_OF_TLS, *_OF_THE_PARTS)
     is_across_network = True
     guide = r"""
         `banner` comes first, then `send`, then `expect` and `expect_regex` in any
@@ -142,7 +143,7 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
         """Return how long it took until an address had responded as expected."""
         if type(target.expect) is tuple:
             return must_be_unreached(self, target, deadline)
-        is_more = not _MORE.isdisjoint(target.given)
+        is_more = not _MORE.isdisjoint(target.given_options)
         if target.addresses == "every" or (is_more and _says_more(target)):
             return talked(self, target, deadline)
         return connected(self, target, deadline)

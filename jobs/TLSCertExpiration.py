@@ -73,6 +73,7 @@ class TLSCertExpiration(bulk.InBulk, TargetJob):
 
     kind = "tls"
     every = JobFrequency.DAY
+    yields = _OF_A_HOST
     is_across_network = True
     options: Options = {
         "host": option(host, "", help="a name or an address"),

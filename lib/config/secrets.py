@@ -16,11 +16,7 @@ from typing import IO, Any
 from lib.config.hints import shown
 from lib.config.options import CHANNEL_WORD, SECRET_SUFFIXES
 from lib.core.ini import IniFile
-from lib.core.sanitize import (
-    secrets_in_headers,
-    secrets_in_query,
-    secrets_in_variables,
-)
+from lib.core.sanitize import secrets_in_headers, secrets_in_variables
 from lib.core.secret import Secret, Secrets
 from lib.core.settings import Problem
 from lib.system.errors import shortage
@@ -51,9 +47,6 @@ _CHANNEL = f"{CHANNEL_WORD} "
 #: The options that may have secrets among other text.
 _WITH_SECRETS = frozenset({"headers", "environment"})
 _IN_URL = r"//([^/@\s]{1,500})@"
-_QUERY = r"://([^\s?]{1,500})\?([^\s#]+)"
-#: What a program has made up: nobody's words.
-_MADE_UP = rf"(?=.*\d)(?=.*[A-Za-z])[\w~%.-]{{{MIN_TOKEN},}}"
 _BETWEEN_URLS = r"[\s,]+(?=[A-Za-z][A-Za-z0-9_-]{0,19}://)"
 _PEER_KEY = r",\s*key\s*=\s*([^,]+)"
 _PEER_INDIRECT = r",\s*key_(command|file)\s*="
@@ -327,7 +320,7 @@ def _secrets(ini: IniFile, names: frozenset[str]) -> Iterator[tuple[str, str]]:
         is_ours = _is_ours(title)
         for option, value in section.options.items():
             # Nearly all options of thousands of targets hold none.
-            if is_ours or option in telling or "@" in value.raw or "?" in value.raw:
+            if is_ours or option in telling or "@" in value.raw:
                 for secret in _secrets_of(title, option, value.raw, names):
                     yield value.where, secret
 
@@ -341,8 +334,6 @@ def _secrets_of(
         return
     if option in names:
         yield text
-    if names is SECRET_OPTIONS:
-        yield from _in_queries(title, text)
     if option == "headers" and names is SECRET_OPTIONS:
         yield from secrets_in_headers(text)
     if option == "environment" and names is SECRET_OPTIONS:
@@ -354,18 +345,6 @@ def _secrets_of(
         yield text
     if title == "peers":
         yield from (key.strip() for key in re.findall(_PEER_KEY, text))
-
-
-def _in_queries(title: str, text: str) -> Iterator[str]:
-    """Yield the secrets of URLs such as ``https://host/?api_key=...``.
-
-    They are masked in all that is said of any job, so only what can be nothing else is
-    one: no word of other texts, nor what a title or the rest of the URL says.
-    """
-    for place, query in re.findall(_QUERY, text):
-        for secret in secrets_in_query(query):
-            if re.fullmatch(_MADE_UP, secret) and secret not in f"{title} {place}":
-                yield secret
 
 
 def _in_urls(value: str) -> Iterator[str]:

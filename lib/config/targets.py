@@ -435,8 +435,12 @@ def _host_of(word: str) -> str | None:
     """Return a host name or an address, without brackets; None if it is neither."""
     if re.fullmatch(_NAME, word):
         return word if word.isprintable() else None
-    if ":" not in word:
+    name, colon, port = word.partition(":")
+    if not colon:
         return None
+    if port.isdecimal() and re.fullmatch(_NAME, name):
+        # In a URL it may have its port with it.
+        return word
     try:
         return host_field(word)
     except ValueError:
@@ -445,19 +449,21 @@ def _host_of(word: str) -> str | None:
 
 def _same_for(host: str) -> str:
     """Return what is the same for each way to write a host."""
-    if ":" not in host:
-        return host.casefold()
+    if not _is_ipv6(host):
+        return host.lower()
     import ipaddress
 
     return str(ipaddress.IPv6Address(host))
+
+
+def _is_ipv6(host: str) -> bool:
+    return host.count(":") > 1
 
 
 def _expected(option: str, word: str) -> str:
     """Return what was expected where something is no host."""
     if option == "hosts_file" and re.search(r"[\s,]", word):
         return "expected one host name or address a line"
-    if re.fullmatch(r"[^/@]+:[0-9]+", word):
-        return "expected a host name or an address, the port as an option of its own"
     return "expected a host name or an address"
 
 
@@ -508,7 +514,7 @@ def _with_host(value: OptionValue, host: str) -> OptionValue:
     raw = value.raw
     if HOST not in raw:
         return value
-    if ":" in host:
+    if _is_ipv6(host):
         raw = re.sub(_BEFORE_PORT, f"[{HOST}]", raw)
         raw = re.sub(_AFTER_LOGIN, rf"\1[{HOST}]", raw)
     return value.with_raw(raw.replace(HOST, host))

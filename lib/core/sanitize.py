@@ -71,11 +71,13 @@ def secrets_in_headers(raw: str) -> Iterator[str]:
 def secrets_in_query(raw: str) -> Iterator[str]:
     """Yield what is secret in the query of a URL, or in a form, by the name.
 
+    Only what looks like one, long or with a digit: others say what everybody may read.
     As it is sent: a server may repeat it unquoted.
     """
     for pair in re.split("[&;]", raw):
         name, _equals, value = pair.partition("=")
-        if value and re.fullmatch(_SECRET_PARAMETER, name):
+        looks_so = len(value) >= 16 or (len(value) >= 6 and re.search(r"\d", value))
+        if looks_so and re.fullmatch(_SECRET_PARAMETER, name):
             yield value
 
 

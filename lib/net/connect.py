@@ -241,7 +241,11 @@ def nobody_answered(
 
 
 #: What the kernel says where it has no route, and what it says for routers.
-_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
+_NO_ROUTE = (
+    *(errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN),
+    # It has no address of this family.
+    errno.EADDRNOTAVAIL,
+)
 
 
 def why_unanswered(

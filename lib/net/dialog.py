@@ -304,7 +304,7 @@ def _dead(
     host: str, count: int, dead: Sequence[tuple[Address, str]]
 ) -> Unreachable | NotTried:
     why = connect.why_unanswered(host, dead[0][0][1], dead)
-    if count == 1 or isinstance(why, NotTried):
+    if count == 1 or (isinstance(why, NotTried) and len(dead) == count):
         return why
     first = f"{len(dead)} of {count} addresses of {host} fail"
     return Unreachable(

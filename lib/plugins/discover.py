@@ -20,7 +20,6 @@ from msgspec.structs import replace
 
 from lib.config.ini import in_order
 from lib.config.jobsections import JobSections
-from lib.config.options import POLICY_OPTIONS
 from lib.config.sections import title_of
 from lib.config.targets import (
     TargetSection,
@@ -206,7 +205,7 @@ class _Discoverer(msgspec.Struct):
                 renamed.append(section)
             target, problems = table.target(section)
             while not problems and (wrong_words := [*cls.wrong_together(target)]):
-                less = _with_fewer_defaults(section, wrong_words)
+                less = _with_fewer_defaults(section, wrong_words, cls.yields)
                 if less is None:
                     problems = [
                         Problem(text, _place(section, text), section.title)
@@ -394,12 +393,12 @@ def _place(section: TargetSection, text: str) -> str:
 
 
 def _with_fewer_defaults(
-    section: TargetSection, wrong_words: Iterable[str]
+    section: TargetSection, wrong_words: Iterable[str], yields: Container[str]
 ) -> TargetSection | None:
     """Return the section without defaults of its kind that do not go with the rest.
 
-    ``wrong_words`` say what is wrong together.  What a section gives goes before its
-    defaults; None: there are none among what is named, or two contradict each other.
+    ``wrong_words`` say what is wrong together.  Those of ``yields`` among them do not
+    count; None: there are none, or two of them contradict each other.
     """
     options = dict(section.options)
     for text in wrong_words:
@@ -413,7 +412,7 @@ def _with_fewer_defaults(
             name
             for name in named
             if options[name].section.startswith("defaults ")
-            and name not in POLICY_OPTIONS
+            and re.sub("_(file|env|command)$", "", name) in yields
         ]
         if len(by_default) == 1 or len(by_default) < len(named):
             for name in by_default:

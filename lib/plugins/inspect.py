@@ -247,7 +247,7 @@ def policy_said(job: TargetJob) -> Hashable | None:
     cls: Any = type(job)
     if not _leaves_hooks(cls):
         return None
-    given = job.target.given
+    given = job.target.given_options
     if POLICY_OPTIONS.keys().isdisjoint(given):
         return ()
     return tuple(

@@ -46,7 +46,7 @@ _THRESHOLD = r"(warn|fail)_.+"
 #: What reads a text in which ``{host}`` may be meant as it is.
 _ANY_TEXT = (fields.text, fields.escaped, fields.plain)
 #: Attributes of a target, which cannot be options.
-_RESERVED = ("given", "gives", "kind", "name", "places", "title")
+_RESERVED = ("given_options", "gives", "kind", "name", "places", "title")
 #: Texts that are read once for all sections that have them: those of templates, and so
 #: many of the short ones.
 SHORT, MANY = 12, 1000
@@ -236,7 +236,7 @@ class Target:
         self.title = title
         self.places = places
         #: The names of the options that the settings say.
-        self.given = same(tuple(values))
+        self.given_options = same(tuple(values))
         # One by one, and without __slots__, so that Python makes no dict of them: for
         # each of thousands it would take much memory.
         for name, value in values.items():
@@ -254,7 +254,7 @@ class Target:
 
     def gives(self, name: str) -> bool:
         """Return whether the settings say what an option is: it is no default."""
-        return name in self.given
+        return name in self.given_options
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"the kind {self.kind} has no option {name!r}")
@@ -551,7 +551,7 @@ class KindTable:
 
 def _given(target: Target) -> dict[str, Any]:
     """Return the options that the settings give to a target."""
-    return {name: getattr(target, name) for name in target.given}
+    return {name: getattr(target, name) for name in target.given_options}
 
 
 def _is_share(threshold: Threshold) -> bool:

@@ -214,17 +214,29 @@ def test_wrong_hosts_are_one_line(text, approved):
 
 
 def test_the_good_hosts_are_checked_beside_a_bad_line(tmp_path):
-    (tmp_path / "farm").write_text("a\n\nb web # no\nc:80\nd\n")
+    (tmp_path / "farm").write_text("a\n\nb web # no\n*.c\nd\n")
     text = "[tcp farm]\nhosts_file = farm\nhost = {host}\ncontact = c@example.com\n"
     found = targets(text, "tcp", tmp_path)
     assert [(one.title, one.problem is None) for one in found] == [
         ("tcp farm/a", True),
         ("tcp farm/d", True),
         ("tcp farm/b web", False),
-        ("tcp farm/c:80", False),
+        ("tcp farm/*.c", False),
     ]
     assert texts(found[2]) == {"contact": "c@example.com"}
     assert [one.problem.where for one in found[2:]] == ["farm:3", "farm:4"]
+
+
+def test_a_host_may_have_its_port_with_it():
+    found = targets(
+        "[http web]\nhosts = a:81, a:82, straße.b, strasse.b\nurl = http://{host}/\n"
+    )
+    assert [texts(one)["url"] for one in found] == [
+        "http://a:81/",
+        "http://a:82/",
+        "http://straße.b/",
+        "http://strasse.b/",
+    ]
 
 
 def test_a_repeated_host_is_a_warning_and_is_checked_once(tmp_path, approved):

@@ -491,6 +491,7 @@ from lib.jobbase import CheckFailed, TargetJob, option, plain, secret
 
 class Lamp(TargetJob):
     kind = "lamp"
+    yields = ("token", "user", "watts")
     options = {
         "colour": option(plain, "", help="what it shows"),
         "token": option(secret, None, help="what it wants"),
@@ -502,11 +503,13 @@ class Lamp(TargetJob):
     def wrong_together(cls, target):
         if "token" in target.places and target.user:
             yield "token and user are given; keep one"
+        if target.colour == "none":
+            yield "colour: expected one, or none of watts"
         if target.watts and not target.colour:
             yield "watts is about a colour; give colour, or leave it out"
 
     def check(self, target, deadline):
-        raise CheckFailed(f"it has {sorted(target.given)}")
+        raise CheckFailed(f"it has {sorted(target.given_options)}")
 """
 
 
@@ -520,6 +523,8 @@ class Lamp(TargetJob):
         ("watts = 5", "colour = red", "it has ['colour', 'watts']"),
         # There is no telling which of two was meant, nor what else was.
         ("token_env = HOME\nuser = bob", "", "token and user are given; keep one"),
+        # What is wrong, or may be meant, never does.
+        ("colour = none", "watts = 5", "expected one, or none of watts"),
         ("", "watts = 5", "watts is about a colour; give colour, or leave it out"),
     ],
 )
