@@ -72,8 +72,8 @@ class TargetJob(JobBase):
     can_retry = True
     #: True: what ``need = all`` is about, ``check`` says itself.
     judges_need = False
-    #: The options that are left out, where ``[defaults KIND]`` gives them, if they do not
-    #: go with what a section gives (``wrong_together``).
+    #: Options that are left out where ``[defaults KIND]`` gives them and they do not go
+    #: with what a section gives (``wrong_together``).
     yields: Container[str] = ()
     #: False: that it comes and goes is flapping only if the settings say so.
     flaps = True

@@ -238,7 +238,7 @@ def test_a_check_loads_only_what_it_needs(file, options, needed):
         f"from jobs.{file} import {file} as kind;"
         "defaults = {name: known.default for name, known in kind.options.items()};"
         f"own = dict({options});"
-        "target = types.SimpleNamespace(given=tuple(own), **defaults | own);"
+        "target = types.SimpleNamespace(given_options=tuple(own), **defaults | own);"
         "steps = lambda _one, own: kind.__new__(kind).steps(target, own);"
         "[*bulk.run([1], steps, lambda group: [Deadline(5)])]; print(*sys.modules)"
     )
