@@ -75,15 +75,33 @@ def daemon(
 def hanging(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Have a process stand still."""
     process.send_signal(signal.SIGSTOP)
-    # Of its threads one may still give an answer.
-    until = time.monotonic() + 10
-    while set(_states(process.pid)) != {"T"}:
-        assert time.monotonic() < until, "it does not stand still"
-        time.sleep(0.01)
+    await_stillness(process.pid)
     try:
         yield
     finally:
         process.send_signal(signal.SIGCONT)
+
+
+def await_stillness(*pids: int) -> None:
+    """Return once processes that were told to stop do nothing any more.
+
+    Of the threads of one, another may still give an answer.
+    """
+    until = time.monotonic() + 10
+    while {state for pid in pids for state in _states(pid)} != {"T"}:
+        assert time.monotonic() < until, "they do not stand still"
+        time.sleep(0.01)
+
+
+def group_of(leader: int) -> list[int]:
+    """Return the processes of a group, by the pid of its leader."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(") ")[2].split()
+            if int(fields[2]) == leader and fields[0] != "Z":
+                found.append(int(stat.parent.name))
+    return found
 
 
 def _states(pid: int) -> Iterator[str]:

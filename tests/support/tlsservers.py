@@ -9,6 +9,7 @@ and give it a row in SERVERS.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -17,13 +18,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives import serialization
 
 from tests.support.certificates import PEM, Issued, write_chain
+from tests.support.debian import await_stillness, group_of
 
 #: How long a server may take until it listens.
 READY_WITHIN_S = 60
@@ -110,6 +112,17 @@ class TlsServer:
             os.killpg(self._process.pid, number)
         except ProcessLookupError:
             return
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Have the server and all of its processes stand still."""
+        assert self._process is not None
+        self.send(signal.SIGSTOP)
+        try:
+            await_stillness(*group_of(self._process.pid))
+            yield
+        finally:
+            self.send(signal.SIGCONT)
 
     def _listens(self) -> bool:
         with socket.socket() as sock:

@@ -5,7 +5,6 @@ The exact words are those that people read.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,11 +96,8 @@ def test_an_issuer_that_is_not_trusted_is_named(server, cafile, tmp_path):
 
 def test_a_hanging_one_is_named_with_the_step(server, cafile):
     protocol, it = server
-    it.send(signal.SIGSTOP)
-    try:
+    with it.hanging():
         said = found(server, cafile, timeout=1)
-    finally:
-        it.send(signal.SIGCONT)
     assert f": {FIRST_STEP[protocol]}: no answer within " in said
 
 
