@@ -251,6 +251,7 @@ def test_every_address_is_asked_and_the_dead_one_is_named():
     ]
 
 
+@pytest.mark.long
 def test_of_every_address_time_and_loss_are_each_the_worst():
     target = {"host": "worst.example", "addresses": "every", "wait": "2s"}
     (slow,) = found({**target, "fail_time": "100ms"})

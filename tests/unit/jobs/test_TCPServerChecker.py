@@ -147,6 +147,7 @@ def test_the_older_program_knew_the_port_by_this_name():
     assert not fnmatchcase(old.replace("22", "23"), job.formerly())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("turned", [1, -1], ids=["first", "last"])
 def test_of_every_address_each_time_is_the_longest(tmp_path, turned):
     context = tls_context("pair.example")
