@@ -346,7 +346,7 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
                 "set method = post, or leave out one of both"
             )
         needs_body = [
-            name for name in OF_THE_BODY if getattr(target, name) not in ("", None)
+            name for name in _OF_A_BODY if getattr(target, name) not in ("", None)
         ]
         if target.method == "head" and needs_body:
             yield (
@@ -460,10 +460,7 @@ def _each_address(
 ) -> bulk.Steps[Values]:
     """Return the worst that was measured at the addresses."""
     parts = urlsplit(target.url)
-    host, port = target.connect_to or (
-        parts.hostname or "",
-        parts.port or _PORTS[parts.scheme],
-    )
+    host, port = target.connect_to or (parts.hostname or "", _port(parts))
     addresses = yield from bulk.resolved(host, port, target.family, deadline)
     each: dict[str, dict[str, Value]] = {}
     notes: dict[str, str] = {}
@@ -575,11 +572,10 @@ def _address_behind(
     """Return where to ask for a redirect: at the same address, if the host is it."""
     if address is None or not is_same_host(old.hostname or "", new.hostname or ""):
         return None
-    ports = [parts.port or _PORTS[parts.scheme] for parts in (old, new)]
-    if ports[0] == ports[1]:
+    if _port(old) == _port(new):
         return address
     kind, place = address
-    return kind, (place[0], ports[1], *place[2:])
+    return kind, (place[0], _port(new), *place[2:])
 
 
 def request_of(
@@ -635,9 +631,12 @@ def _add_options(request: curl.Request, target: Target, hop: Hop) -> None:
 def _is_same_place(one: str, other: str) -> bool:
     """Return whether two URLs have the same host and port."""
     parts, others = urlsplit(one), urlsplit(other)
-    ports = [each.port or _PORTS[each.scheme] for each in (parts, others)]
     hosts = parts.hostname or "", others.hostname or ""
-    return ports[0] == ports[1] and is_same_host(*hosts)
+    return _port(parts) == _port(others) and is_same_host(*hosts)
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or _PORTS.get(parts.scheme, 0)
 
 
 def _add_login(request: curl.Request, target: Target) -> None:
@@ -752,11 +751,12 @@ def _metric(job: TargetJob, target: Target, page: str, place: str) -> float | No
 
 #: With one of these the whole text is needed; with one of those the whole body.
 _OF_THE_TEXT = ("reject_text", "expect_regex", "reject_regex", "expect_json", "metric")
-_OF_THE_SIZE = frozenset({"warn_size", "fail_size"})
+_OF_THE_SIZE = ("fail_size", "warn_size")
 _OF_THE_METRIC = ("fail_value", "warn_value", "per")
-_OF_THE_BODY = _OF_THE_SIZE.union(_OF_THE_TEXT)
+_NEEDS_THE_TEXT, _NEEDS_THE_SIZE = frozenset(_OF_THE_TEXT), frozenset(_OF_THE_SIZE)
+_NEEDS_ALL = _NEEDS_THE_TEXT | _NEEDS_THE_SIZE
 #: With one of these a part of it, at least.
-OF_THE_BODY = ("expect_text", *_OF_THE_TEXT, "fail_size", "warn_size")
+_OF_A_BODY = ("expect_text", *_OF_THE_TEXT, *_OF_THE_SIZE)
 #: Without one of these, and without a secret, no options contradict each other.
 _MAY_BE_WRONG = frozenset(
     {
@@ -769,7 +769,7 @@ _MAY_BE_WRONG = frozenset(
 
 def reads_all(target: Target) -> bool:
     """Return whether the whole body is needed."""
-    return not _OF_THE_BODY.isdisjoint(target.given_options)
+    return not _NEEDS_ALL.isdisjoint(target.given_options)
 
 
 class BodyReader(Reader):
@@ -823,8 +823,8 @@ class BodyReader(Reader):
         self._reads_all = reads_all(self._target)
         if self._reads_all:
             given = self._target.given_options
-            self.counts = not _OF_THE_SIZE.isdisjoint(given)
-            self._parts = None if set(_OF_THE_TEXT).isdisjoint(given) else []
+            self.counts = not _NEEDS_THE_SIZE.isdisjoint(given)
+            self._parts = None if _NEEDS_THE_TEXT.isdisjoint(given) else []
         self._wanted = self._target.expect_text
         return self._reads_all or bool(self._wanted)
 
@@ -957,11 +957,10 @@ def _login_lines(url: str) -> Iterator[str]:
 
 def _is_same_url(one: str, other: str) -> bool:
     parts, others = urlsplit(one), urlsplit(other)
-    ports = [each.port or _PORTS.get(each.scheme) for each in (parts, others)]
-    return (
-        (parts.scheme, parts.path or "/", parts.query, ports[0])
-        == (others.scheme, others.path or "/", others.query, ports[1])
-    ) and is_same_host(parts.hostname or "", others.hostname or "")
+    return _is_same_place(one, other) and (
+        (parts.scheme, parts.path or "/", parts.query)
+        == (others.scheme, others.path or "/", others.query)
+    )
 
 
 def _expect_header(name: str, pattern: re.Pattern[str], answer: Response) -> None:
@@ -1066,7 +1065,7 @@ def next_url(url: str, location: str, policy: str) -> str:
 
 def keeps_credentials(old: SplitResult, new: SplitResult) -> bool:
     """Return whether a redirect may have what the target before it had."""
-    ports = [parts.port or _PORTS.get(parts.scheme) for parts in (old, new)]
+    ports = [_port(old), _port(new)]
     return (
         is_same_host(old.hostname or "", new.hostname or "")
         and (old.scheme, new.scheme) != ("https", "http")

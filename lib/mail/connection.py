@@ -23,7 +23,14 @@ from lib.net.connect import (
     connect_first,
     resolve,
 )
-from lib.net.tls import SMTP_PORT, client_hello, handshake, is_of_tls, trust
+from lib.net.tls import (
+    GREETS_WITHIN_S,
+    SMTP_PORT,
+    client_hello,
+    handshake,
+    is_of_tls,
+    trust,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -154,7 +161,22 @@ class StartTls:
         return sock.in_tls(ascii_domain(self._host), trust(self._cafile))
 
 
-def speaks_tls(host: str, port: int, deadline: Deadline) -> bool:
+def silent_for_tls(
+    connection: MailSocket, host: str, port: int, usual_port: int
+) -> float:
+    """Return how long a server that waits for TLS to begin has greeted nobody.
+
+    0: it has greeted, or waits for something else.  At ``usual_port`` TLS comes first.
+    """
+    is_usual = port == usual_port
+    limit_s = GREETING_S if is_usual else GREETS_WITHIN_S
+    if connection.is_heard_within(limit_s):
+        return 0.0
+    is_of_it = is_usual or _speaks_tls(host, port, connection.deadline)
+    return limit_s if is_of_it else 0.0
+
+
+def _speaks_tls(host: str, port: int, deadline: Deadline) -> bool:
     """Return whether a server answers where TLS begins at once, in a connection of it.
 
     Not asked at port 25, where servers take it ill if somebody speaks before them.

@@ -17,11 +17,10 @@ from lib.core.sanitize import printable, scrubbed
 from lib.core.settings import Mailbox
 from lib.mail.connection import (
     GOODBYE_S,
-    GREETING_S,
     MailSocket,
     StartTls,
     reach,
-    speaks_tls,
+    silent_for_tls,
 )
 from lib.mail.replies import (
     LOGIN_REMEDY,
@@ -34,7 +33,6 @@ from lib.mail.replies import (
 from lib.net import tls
 from lib.net.address import ascii_domain
 from lib.net.connect import Deadline, NotTried, Unreachable, reason
-from lib.net.tls import GREETS_WITHIN_S
 from lib.net.tls_errors import TlsFault
 
 #: Where TLS comes before the greeting.
@@ -183,11 +181,7 @@ class ImapSession:
         sock = reach(self._host, port, self._deadline, without_tls=option)
         self._step = "greeting"
         connection = MailSocket(sock, self._deadline, MAX_ANSWER_BYTES)
-        is_usual = port == PORT_OF_TLS
-        limit_s = GREETING_S if is_usual else GREETS_WITHIN_S
-        if not connection.is_heard_within(limit_s) and (
-            is_usual or speaks_tls(self._host, port, self._deadline)
-        ):
+        if silent_for_tls(connection, self._host, port, PORT_OF_TLS):
             connection.close()
             words = "no greeting; this port wants imapsecurity = tls"
             raise LookFailed(f"{self._where}: {self._step}: {words}")

@@ -18,12 +18,11 @@ from lib.core.sanitize import printable, scrubbed
 from lib.core.settings import Mail
 from lib.mail.connection import (
     GOODBYE_S,
-    GREETING_S,
     MailSocket,
     StartTls,
     ignore,
     reach,
-    speaks_tls,
+    silent_for_tls,
 )
 from lib.mail.mime import wire_address
 from lib.mail.replies import (
@@ -36,7 +35,7 @@ from lib.mail.replies import (
     with_remedy,
 )
 from lib.net.connect import MARGIN_S, Deadline, NotTried, Unreachable, reason
-from lib.net.tls import GREETS_WITHIN_S, TlsFailed
+from lib.net.tls import TlsFailed
 
 DEADLINE_S = 30
 #: Where TLS comes before the greeting.
@@ -268,11 +267,10 @@ class Session(smtplib.SMTP):
     def _hear_greeting(self) -> None:
         mail = self._mail
         if mail.smtpsecurity != "tls":
-            is_usual = mail.smtpport == PORT_OF_TLS
-            limit_s = GREETING_S if is_usual else GREETS_WITHIN_S
-            if not self._connection.is_heard_within(limit_s) and (
-                is_usual or speaks_tls(self._server, mail.smtpport, self._deadline)
-            ):
+            limit_s = silent_for_tls(
+                self._connection, self._server, mail.smtpport, PORT_OF_TLS
+            )
+            if limit_s:
                 words = f"no answer within {limit_s:g} s"
                 remedy = "this port wants smtpsecurity = tls"
                 raise self._lost(with_remedy(words, remedy))

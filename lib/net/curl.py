@@ -399,8 +399,7 @@ class _Transfer(Wait):
 
     def _direct(self, curl: Any, setopt: Callable[[int, Any], None]) -> None:
         """Have libcurl connect to the addresses that were found, with no resolver."""
-        found = [address[0] for _kind, address in self.addresses]
-        bare = [f"[{one}]" if ":" in one else one for one in found]
+        bare = _in_brackets(self.addresses)
         port = self.addresses[0][1][1]
         if len(bare) == 1 or self.request.connect_to:
             setopt(curl.CONNECT_TO, [f"::{bare[0]}:{port}"])
@@ -419,7 +418,7 @@ class _Transfer(Wait):
             setopt(curl.CONNECT_TO, [f"::{shown_address(self.endpoint)}"])
         found = [address[0] for _kind, address in proxy.addresses]
         if found != [proxy.host]:
-            bare = ",".join(f"[{one}]" if ":" in one else one for one in found)
+            bare = ",".join(_in_brackets(proxy.addresses))
             setopt(curl.RESOLVE, [f"{proxy.place}:{bare}"])
         if proxy.is_tls:
             setopt(curl.PROXY_SSL_VERIFYPEER, self.request.verify)
@@ -652,18 +651,9 @@ class _Transfer(Wait):
 
     def _no_proxy(self, proxy: Proxy, code: int, text: str) -> Exception:
         """Return what to raise if there was no connection to the proxy."""
-        curl = load()
-        number = self.handle.getinfo(curl.OS_ERRNO)
-        if code == curl.E_OPERATION_TIMEDOUT:
-            error: OSError = TimeoutError()
-        elif code == curl.E_COULDNT_CONNECT and number:
-            error = OSError(number, os.strerror(number))
-        elif code == curl.E_COULDNT_CONNECT:
-            words = self._libcurl_words(code, text)
-            return _why_no_socket(proxy.addresses[0][0], words)
-        else:
+        why = self._why_unconnected(proxy.addresses, code, text)
+        if not why:
             return proxy.failed(self._libcurl_words(code, text))
-        why = connect.reason(error, self.request.deadline)
         addresses = [address for _kind, address in proxy.addresses]
         if no_route := connect.without_route(f"the proxy {proxy.place}", addresses):
             return no_route
@@ -673,21 +663,29 @@ class _Transfer(Wait):
 
     def _unconnected(self, code: int, text: str) -> Exception:
         """Return what to raise if there was no connection."""
-        curl = load()
-        if code == curl.E_OPERATION_TIMEDOUT:
-            error: Exception = TimeoutError()
-        elif code == curl.E_COULDNT_CONNECT:
-            number = self.handle.getinfo(curl.OS_ERRNO)
-            if not number:
-                return _why_no_socket(
-                    self.addresses[0][0], self._libcurl_words(code, text)
-                )
-            error = OSError(number, os.strerror(number))
-        else:
+        why = self._why_unconnected(self.addresses, code, text)
+        if not why:
             return self._about_place(self._libcurl_words(code, text))
-        why = connect.reason(error, self.request.deadline)
         reasons = [(address, why) for _kind, address in self.addresses]
         return connect.why_unanswered(self.host, self.port, reasons)
+
+    def _why_unconnected(
+        self, addresses: Sequence[tuple[int, Address]], code: int, text: str
+    ) -> str:
+        """Return why none of the addresses answered; empty if only libcurl knows.
+
+        Raise what the trouble is if there could be no socket.
+        """
+        curl = load()
+        if code == curl.E_OPERATION_TIMEDOUT:
+            return connect.reason(TimeoutError(), self.request.deadline)
+        if code != curl.E_COULDNT_CONNECT:
+            return ""
+        number = self.handle.getinfo(curl.OS_ERRNO)
+        if not number:
+            raise _why_no_socket(addresses[0][0], self._libcurl_words(code, text))
+        error = OSError(number, os.strerror(number))
+        return connect.reason(error, self.request.deadline)
 
     def _no_answer_words(self, code: int, text: str, peer: str) -> str:
         curl, reading = load(), self.reading
@@ -742,6 +740,12 @@ class _Transfer(Wait):
 
     def _about(self, words: str, more: str) -> Unreachable:
         return Unreachable(f"{words}\n{more}", host=self.host, cause=words)
+
+
+def _in_brackets(addresses: Sequence[tuple[int, Address]]) -> list[str]:
+    """Return addresses as libcurl takes them, without their ports."""
+    found = [address[0] for _kind, address in addresses]
+    return [f"[{one}]" if ":" in one else one for one in found]
 
 
 def _tls_codes() -> tuple[int, ...]:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.debian import await_stillness
 from tests.support.waits import until
 
 
@@ -84,8 +85,7 @@ class Bound:
     def hang(self) -> None:
         """Have it answer nothing any more."""
         self._process.send_signal(signal.SIGSTOP)
-        stat = Path(f"/proc/{self._process.pid}/stat")
-        until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+        await_stillness(self._process.pid)
 
     def go_on(self) -> None:
         """Have it answer again."""

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lib.mail import imap
+from lib.mail import connection, imap
 from lib.mail.imap import LookFailed
 from lib.mail.mailbox import Nowhere, folders_of
 from lib.mail.replies import IMAP_CODES
@@ -226,7 +226,7 @@ def test_a_port_where_tls_comes_first_is_not_waited_for(
     ca, monkeypatch, security, approved
 ):
     # The port can be one of the tests' own only, and 5 s need not pass.
-    monkeypatch.setattr(imap, "GREETING_S", 0.3)
+    monkeypatch.setattr(connection, "GREETING_S", 0.3)
     with ImapStub(ca, security="none", instead={"greeting": hush()}) as stub:
         monkeypatch.setattr(imap, "PORT_OF_TLS", stub.port)
         began = time.monotonic()
@@ -237,7 +237,7 @@ def test_a_port_where_tls_comes_first_is_not_waited_for(
 
 @pytest.mark.parametrize("security", ["starttls", "none"])
 def test_at_any_port_a_server_that_speaks_tls_only_is_known(ca, monkeypatch, security):
-    monkeypatch.setattr(imap, "GREETS_WITHIN_S", 0.3)
+    monkeypatch.setattr(connection, "GREETS_WITHIN_S", 0.3)
     began = time.monotonic()
     with Listener(says(HOLD, first=True), context=server_context(ca)) as it:
         it.security = security

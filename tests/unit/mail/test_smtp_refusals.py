@@ -7,7 +7,7 @@ import time
 import pytest
 
 from lib.alerting.results import DeliveryFailure
-from lib.mail import smtp
+from lib.mail import connection, smtp
 from lib.mail.replies import DeliveryError
 from tests.support.approved import REAL
 from tests.support.listeners import HOLD, Listener, says
@@ -221,7 +221,7 @@ def test_a_port_where_tls_comes_first_is_not_waited_for(
     monkeypatch, security, approved
 ):
     # The port can be one of the tests' own only, and 5 s need not pass.
-    monkeypatch.setattr(smtp, "GREETING_S", 0.3)
+    monkeypatch.setattr(connection, "GREETING_S", 0.3)
     with SmtpStub("hush") as stub:
         monkeypatch.setattr(smtp, "PORT_OF_TLS", stub.port)
         began = time.monotonic()
@@ -232,7 +232,7 @@ def test_a_port_where_tls_comes_first_is_not_waited_for(
 
 @pytest.mark.parametrize("security", ["starttls", "none"])
 def test_at_any_port_a_server_that_speaks_tls_only_is_known(monkeypatch, ca, security):
-    monkeypatch.setattr(smtp, "GREETS_WITHIN_S", 0.3)
+    monkeypatch.setattr(connection, "GREETS_WITHIN_S", 0.3)
     began = time.monotonic()
     with Listener(says(HOLD, first=True), context=server_context(ca)) as it:
         error = failure(settings_for(it.port, smtpsecurity=security), deadline_s=30)
@@ -243,7 +243,7 @@ def test_at_any_port_a_server_that_speaks_tls_only_is_known(monkeypatch, ca, sec
 
 
 def test_a_server_that_greets_late_is_waited_for(monkeypatch):
-    monkeypatch.setattr(smtp, "GREETS_WITHIN_S", 0.1)
+    monkeypatch.setattr(connection, "GREETS_WITHIN_S", 0.1)
     late = says(0.5, b"554 not you\r\n", first=True)
     with Listener(late) as it:
         error = failure(settings_for(it.port, smtpsecurity="none"), deadline_s=30)
