@@ -121,6 +121,8 @@ class _Discoverer(msgspec.Struct):
     table: KindTable | None = None
     #: A target for each of what sections say of when it runs and who is notified.
     alike: dict[Hashable, Job] = {}
+    #: The first job of each class, and its settings, to describe others by.
+    classes: dict[type, tuple[object, Job]] = {}
     #: What ``[job NAME]`` says; None for a kind, whose targets have own sections.
     sections: JobSections | None = None
 
@@ -318,6 +320,7 @@ class _Discoverer(msgspec.Struct):
             self.secrets,
             formerly=self.formerly,
             sections=self.sections,
+            alike=self.classes,
         )
         try:
             described_job = inspector.inspect()

@@ -38,7 +38,6 @@ NAME_LENGTH = 200
 KEY_LENGTH = 1000
 #: How alike a method's name and a hook's are if the hook is what was meant.
 ALIKE = 0.85
-#: Hooks that the older program did not have.
 #: Methods that say nothing of the job; ``formerly`` is asked of each or of none.
 _OF_THE_CHECK = (
     "check",
@@ -49,6 +48,7 @@ _OF_THE_CHECK = (
     "sendEmail",
     "shown_target",
 )
+#: Hooks that the older program did not have.
 _NEWER = ("contact", "timeout", "recheckEvery", "flappingAfter")
 
 
@@ -65,7 +65,8 @@ class JobInspector:
     """Calls the hooks of one job.
 
     ``key``, ``name`` and ``contact`` keep what is known so far if a later hook fails.
-    With ``formerly``, the job's name in the older program is kept.
+    With ``formerly``, the job's name in the older program is kept.  ``alike`` has, by
+    class, a job of the same file that was described before, and its settings.
     """
 
     def __init__(
@@ -77,8 +78,10 @@ class JobInspector:
         *,
         formerly: bool = True,
         sections: JobSections | None = None,
+        alike: dict[type, tuple[object, Job]] | None = None,
     ) -> None:
         self._formerly = formerly
+        self._alike = {} if alike is None else alike
         self._sections = sections
         #: What ``[job NAME]`` says, which goes before the hooks.
         self._said: Mapping[str, Any] = {}
@@ -97,19 +100,29 @@ class JobInspector:
         # Of thousands of targets each is kept once.
         self.name = key.identity if name == key.identity else name
         self._read_sections()
+        if not self._is_as_its_class():
+            return self._described()
+        settings, like = self._alike.get(type(job), (None, None))
+        if like is None or settings is not job.config:
+            described_job = self._described()
+            self._alike[type(job)] = (job.config, described_job)
+            return described_job
+        return self._described_like(like)
+
+    def _described(self) -> Job:
+        assert self.key is not None
+        job = self._job
         self.contact = self._contact()
         formerly = self._ask("formerly", str) if self._formerly else ""
         return Job(
-            key=key,
+            key=self.key,
             name=self.name,
             file=str(self._file.path),
-            schedule=same(
-                self._said.get("every") or self._ask("executeEvery", _schedule)
-            ),
-            recheck=same(self._recheck()),
+            schedule=self._schedule(),
+            recheck=self._recheck(),
             policy=same(self._policy()),
             contact=self.contact,
-            timeout_s=self._said.get("timeout") or self._ask("timeout", _seconds),
+            timeout_s=self._timeout(),
             formerly=formerly,
             was=self._former_identity(),
             check_now=str(job.check_now),
@@ -120,6 +133,36 @@ class JobInspector:
             depends=same(self._of_settings("depends")),
             rule=self._rule(),
             is_across_network=job.is_across_network is True,
+        )
+
+    def _is_as_its_class(self) -> bool:
+        """Return whether what its class and the settings say holds for it, too."""
+        return not (
+            self._formerly
+            or self._said
+            or isinstance(self._job, TargetJob)
+            or not _OF_A_JOB.isdisjoint(vars(self._job))
+        )
+
+    def _described_like(self, like: Job) -> Job:
+        """Return the job, of whose hooks only those of its own class are asked.
+
+        What JobBase answers was asked for another job of the class.
+        """
+        cls: Any = type(self._job)
+        own = _own_hooks(cls)
+        if "contact" in own:
+            self.contact = self._contact()
+        else:
+            self.contact = like.contact
+        policy = {field: ask(self) for hook, field, ask in _POLICY_HOOKS if hook in own}
+        return replace(
+            like,
+            key=self.key,
+            name=self.name,
+            contact=self.contact,
+            policy=same(replace(like.policy, **policy)) if policy else like.policy,
+            **{field: ask(self) for hook, field, ask in _JOB_HOOKS if hook in own},
         )
 
     def _read_sections(self) -> None:
@@ -138,25 +181,45 @@ class JobInspector:
             or JobBase.contact(self._job)
         )
 
+    def _schedule(self) -> str:
+        said = self._said.get("every")
+        return str(same(said or self._ask("executeEvery", _schedule)))
+
+    def _timeout(self) -> float:
+        return float(self._said.get("timeout") or self._ask("timeout", _seconds))
+
     def _policy(self) -> Policy:
-        job = self._job
         return Policy(
-            # In the older program a hook that was not overridden returned None.
-            self._said.get("notify")
-            or self._ask("notifyOnFailureEvery", _notify)
-            or JobBase.notifyOnFailureEvery(job),
-            self._said.get("failures")
-            or self._ask("numberFailuresBeforeNotification", _failures)
-            or _failures(JobBase.numberFailuresBeforeNotification(job))
-            or FailureRule(),
-            notifies_recovery=job.notifies_recovery is True,
+            self._notify(),
+            self._failures(),
+            notifies_recovery=self._job.notifies_recovery is True,
             recoveries=self._recoveries(),
-            flapping=self._said.get("flapping")
-            or self._ask("flappingAfter", _flapping),
+            flapping=self._flapping(),
             pending_limit_s=self._pending_limit(),
             notifies_warnings=self._of_settings("notify_warnings"),
             when=self._of_settings("when"),
         )
+
+    # In the older program a hook that was not overridden returned None.
+
+    def _notify(self) -> JobFailureNotificationFrequency:
+        return (
+            self._said.get("notify")
+            or self._ask("notifyOnFailureEvery", _notify)
+            or JobBase.notifyOnFailureEvery(self._job)
+        )
+
+    def _failures(self) -> FailureRule:
+        return (
+            self._said.get("failures")
+            or self._ask("numberFailuresBeforeNotification", _failures)
+            or _failures(JobBase.numberFailuresBeforeNotification(self._job))
+            or FailureRule()
+        )
+
+    def _flapping(self) -> FlappingRule:
+        said: FlappingRule | None = self._said.get("flapping")
+        return said or self._ask("flappingAfter", _flapping)
 
     def _rule(self) -> Rule | None:
         """Return what judges the job in place of its check; None: nothing does."""
@@ -173,7 +236,7 @@ class JobInspector:
     def _recheck(self) -> str:
         """Return how soon it runs again while it is failing; empty for no."""
         said = self._said.get("recheck") or self._ask("recheckEvery", _recheck)
-        return "" if said == "no" else str(said)
+        return "" if said == "no" else str(same(said))
 
     def _recoveries(self) -> int:
         if isinstance(self._job, TargetJob):
@@ -233,6 +296,41 @@ class JobInspector:
     def _line(self, text: str) -> str:
         words = harmless(" ".join(scrubbed(text, self._secrets).split()))
         return words if len(words) <= NAME_LENGTH else f"{words[:NAME_LENGTH]}..."
+
+
+# Jobs of one class, of which there may be thousands.
+
+#: What the hooks of a class may say of each of its jobs, in the order of asking.
+_JOB_HOOKS = (
+    ("executeEvery", "schedule", JobInspector._schedule),
+    ("recheckEvery", "recheck", JobInspector._recheck),
+    ("timeout", "timeout_s", JobInspector._timeout),
+)
+_POLICY_HOOKS = (
+    ("notifyOnFailureEvery", "notify", JobInspector._notify),
+    ("numberFailuresBeforeNotification", "failures", JobInspector._failures),
+    ("flappingAfter", "flapping", JobInspector._flapping),
+)
+_HOOKS = ("contact", *(hook for hook, *_how in (*_JOB_HOOKS, *_POLICY_HOOKS)))
+#: What is the class's, unless a job has it itself.
+_OF_A_JOB = frozenset(
+    (
+        *_HOOKS,
+        "check_now",
+        "former_identity",
+        "has_pending_limit",
+        "is_across_network",
+        "notifies_recovery",
+    )
+)
+
+
+@lru_cache
+def _own_hooks(cls: Any) -> frozenset[str]:
+    """Return the hooks that a class does not leave to JobBase."""
+    return frozenset(
+        hook for hook in _HOOKS if getattr(cls, hook) is not getattr(JobBase, hook)
+    )
 
 
 # Targets, of which thousands may be alike.

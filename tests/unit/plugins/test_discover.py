@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Status
-from lib.core.jobs import FailureRule, JobKey
+from lib.core.jobs import FailureRule, JobFile, JobKey
 from lib.core.records import Record
+from lib.plugins.discover import discover
 from tests.support.fakes import HEAD, Folder, ini, job, spawner
 
 FAILING, OK = Status.FAILING, Status.OK
@@ -330,6 +332,76 @@ def test_no_name_holds_a_secret(folder):
     facts = list(notified.jobs.values())[1]
     assert facts.name == "Many https://me:***@host/"
     assert "s3cret" not in str(facts.key)
+
+
+#: Jobs of a few classes, each as it should be described beside any other.
+SIBLINGS = HEAD + """
+import configparser
+
+class Many(JobSpawner):
+    def get_sub_jobs(self, config):
+        other = configparser.ConfigParser()
+        other.read_string("[general]\\nalertcontact = other@b.example")
+        other.read_string("[defaults]\\ntimeout = 9\\nflapping = 3/9\\nevery = day")
+        jobs = [
+            One(config, "first"), One(config, "second"), Two(config, 1), Two(config, 2),
+            One(other, "elsewhere"), Two(config, 3), One(config, "said"), Three(config),
+            One(config, "own"), One(config, "last"), Three(config, "x"), Two(other, 4),
+        ]
+        jobs[8].timeout = lambda: 11
+        jobs[8].former_identity = "One|before"
+        jobs[9].is_across_network = True
+        yield from jobs[WHICH]
+
+class One(JobBase):
+    def executeEvery(self): return JobFrequency.HOUR
+    def execute(self): return True
+
+class Two(JobBase):
+    def __init__(self, config, number):
+        super().__init__(config, number)
+        self.number = number
+
+    def numberFailuresBeforeNotification(self): return self.number
+    def notifyOnFailureEvery(self): return JobFailureNotificationFrequency.EVERYDAY
+    def contact(self): return f"two-{self.number}@b.example"
+    def timeout(self): return self.number
+    def recheckEvery(self): return f"{self.number}min"
+    def flappingAfter(self): return f"{self.number + 2}/20"
+    def execute(self): return True
+
+class Three(One):
+    check_now = "status"
+    def executeEvery(self): return f"{len(self.getName())}min"
+"""
+
+
+def test_jobs_of_one_class_are_described_as_each_alone(tmp_path):
+    settings = "[general]\nalertcontact = ops@b.example\n[defaults]\nevery = 5min\n"
+    settings = ini(f"{settings}notify = hour\n[job Many said]\nevery = 2h\n")
+
+    def described(which: str):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}" / "Many.py"
+        path.parent.mkdir()
+        path.write_text(SIBLINGS.replace("WHICH", which))
+        found = discover(JobFile(path, "Many"), settings, ("ops@b.example",))
+        less = discover(
+            JobFile(path, "Many"), settings, ("ops@b.example",), formerly=False
+        )
+        whole = [replace(each.job, file="", formerly="") for each in found.jobs]
+        assert [replace(each.job, file="") for each in less.jobs] == whole
+        return whole
+
+    together = described(":")
+    assert together == [described(f"{at}:{at + 1}")[0] for at in range(len(together))]
+    facts = {job.key.identity: job for job in together}
+    assert [facts[f"Two|{at}"].policy.failures.count for at in (1, 2, 3)] == [1, 2, 3]
+    assert facts["Two|2"].contact == ("two-2@b.example",)
+    assert (facts["One|second"].timeout_s, facts["One|elsewhere"].timeout_s) == (30, 9)
+    assert facts["One|elsewhere"].contact == ("other@b.example",)
+    assert (facts["One|said"].schedule, facts["One|last"].schedule) == ("2h", "hour")
+    assert (facts["One|own"].timeout_s, facts["One|own"].was) == (11, "One|before")
+    assert [job.is_across_network for job in together].count(True) == 1
 
 
 def test_hooks_that_answer_none_have_the_default_as_in_older_files(folder):
