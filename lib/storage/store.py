@@ -147,8 +147,10 @@ class _Alike(Stored, frozen=True):
 
     file: str
     identities: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    #: That of the first; the others are named by their identities.
+    #: That of the first; the others differ in their names.
     entry: CatalogEntry
+    #: These, in the same order; none: each is named by its identity.
+    names: tuple[str, ...] = ()
 
 
 class _Catalog(Stored, frozen=True):
@@ -514,18 +516,24 @@ def _alike(jobs: Mapping[JobKey, CatalogEntry]) -> tuple[_Alike, ...]:
     groups: dict[Any, list[JobKey]] = {}
     for key in sorted(jobs):
         entry = jobs[key]
-        # One with another name is like no other.
-        alone = key.identity if entry.name != key.identity else None
-        shared = (key.file, alone, _what_it_shares(entry))
-        groups.setdefault(shared, []).append(key)
+        is_named = entry.name != key.identity
+        groups.setdefault((key.file, is_named, _what_it_shares(entry)), []).append(key)
     return tuple(
-        _Alike(keys[0].file, tuple(key.identity for key in keys), jobs[keys[0]])
-        for keys in groups.values()
+        _Alike(
+            file,
+            tuple(key.identity for key in keys),
+            jobs[keys[0]],
+            tuple(jobs[key].name for key in keys) if is_named else (),
+        )
+        for (file, is_named, _shared), keys in groups.items()
     )
 
 
 def _each(alike: _Alike) -> Iterator[tuple[JobKey, CatalogEntry]]:
-    """Yield jobs that are alike, what they have in common stored once."""
+    """Yield jobs that are alike, what they have in common stored once.
+
+    Raise ValueError if some have no name.
+    """
     file, entry = same(alike.file), alike.entry
     entry = replace(
         entry,
@@ -535,10 +543,12 @@ def _each(alike: _Alike) -> Iterator[tuple[JobKey, CatalogEntry]]:
         contact=same(entry.contact),
         tags=same(entry.tags),
     )
-    first, *others = alike.identities
-    yield JobKey(file, first), entry
-    for identity in others:
-        yield JobKey(file, identity), replace(entry, name=identity)
+    if len(alike.identities) == 1:
+        yield JobKey(file, alike.identities[0]), entry
+        return
+    names = alike.names or alike.identities
+    for identity, name in zip(alike.identities, names, strict=True):
+        yield JobKey(file, identity), replace(entry, name=name)
 
 
 def last_runs(run: RunRecord) -> dict[JobFrequency, datetime]:

@@ -252,23 +252,37 @@ def test_the_list_of_jobs_is_kept(state):
 
 
 def test_what_jobs_have_in_common_is_written_once(state):
-    """Of those alike only names are added; one that is not, whatever it is in, is."""
+    """Of those alike only names are added, and of one that is not, all of it."""
     one = KNOWN[JobKey("Web", "http a")]
     alike = {
         JobKey("Web", f"http {number}"): replace(one, name=f"http {number}")
         for number in range(99)
     }
+    # Jobs of a class of one's own have names that are not their identities.
+    named = {
+        JobKey("Web", f"One|{number}"): replace(one, name=f"Web {number // 2}")
+        for number in range(99)
+    }
     others = {
-        # Two of one name, which is not what tells them apart.
-        JobKey("Web", "x"): replace(one, name="own"),
-        JobKey("Web", "y"): replace(one, name="own"),
         JobKey("Other", "http 1"): replace(one, name="http 1"),
         JobKey("Web", "z"): replace(one, name="z", ran_at=NOON),
     }
-    state.save_catalog(alike | others)
-    assert state.load_catalog() == alike | others
+    state.save_catalog(alike | named | others)
+    assert state.load_catalog() == alike | named | others
     text = (state.folder / "catalog.json").read_text()
-    assert text.count('"schedule"') == 1 + len(others)
+    assert text.count('"schedule"') == 2 + len(others)
+
+
+def test_a_list_of_jobs_that_lacks_a_name_is_made_anew(state, caplog):
+    one = KNOWN[JobKey("Web", "http a")]
+    state.save_catalog({JobKey("Web", f"x{n}"): replace(one, name="a") for n in "12"})
+    path = state.folder / "catalog.json"
+    body = json.loads(path.read_text())
+    body["jobs"][0]["names"].pop()
+    del body["sum"]
+    path.write_text(json.dumps(body))
+    assert state.load_catalog() == {}
+    assert "it is made anew" in caplog.text
 
 
 @pytest.mark.parametrize(
