@@ -217,11 +217,8 @@ class _Sections:
     def __init__(self, ini: IniFile, kind: str, without: Container[str] = ()) -> None:
         self.ini = ini
         self.kind = kind
-        self.titles: dict[str, str] = {}
-        for title in ini:
-            word, _space, name = title.partition(" ")
-            if word == kind and name.strip():
-                self.titles[name.strip()] = title
+        self.titles = _titles_by_name(ini, kind)
+        self._removed = _titles_by_name(ini.removed, kind)
         of_kind = ini.options(f"defaults {kind}").items()
         self._defaults = {
             **_defaults(ini),
@@ -250,7 +247,8 @@ class _Sections:
         if not hosts.places:
             yield TargetSection(self._clean_title(name), where, options)
         for host in hosts.places:
-            yield self._of_host(name, host, options)
+            if f"{name}/{host}" not in self._removed:
+                yield self._of_host(name, host, options)
         policy = {word: options[word] for word in options if word in POLICY_OPTIONS}
         for word, why in hosts.wrong.items():
             title = f"{self.kind} {name}/{word}"
@@ -288,6 +286,8 @@ class _Sections:
         Raise LayerError if that section does not have this host.
         """
         base, _slash, host = name.rpartition("/")
+        if base in self._removed:
+            return self._had_hosts(base)
         if base not in self.titles:
             return False
         try:
@@ -307,16 +307,39 @@ class _Sections:
             )
         return bool(hosts)
 
+    def _had_hosts(self, name: str) -> bool:
+        """Return whether a section that was removed has hosts, or may have them."""
+        title = self._removed[name]
+        options = self.ini.removed[title].options
+        try:
+            return _gives_hosts(self._layers.with_templates(title, options))
+        except LayerError:
+            return True
+
     def hosts_of(self, name: str) -> Hosts:
         """Return the hosts of a section; raise LayerError."""
         return self._hosts_in(name, self._layers.of(self.titles[name]))
 
     def _hosts_in(self, name: str, options: Mapping[str, OptionValue]) -> Hosts:
-        if "hosts" not in options and "hosts_file" not in options:
+        if not _gives_hosts(options):
             return _NO_HOSTS
         if name not in self._hosts:
             self._hosts[name] = hosts_in(self.ini.folder, options)
         return self._hosts[name]
+
+
+def _titles_by_name(titles: Iterable[str], kind: str) -> dict[str, str]:
+    """Return the titles of a kind's sections, by the names of their targets."""
+    names = {}
+    for title in titles:
+        word, _space, name = title.partition(" ")
+        if word == kind and name.strip():
+            names[name.strip()] = title
+    return names
+
+
+def _gives_hosts(options: Container[str]) -> bool:
+    return "hosts" in options or "hosts_file" in options
 
 
 def _defaults(ini: IniFile) -> dict[str, OptionValue]:

@@ -135,6 +135,8 @@ class IniFile:
         self.folder = folder
         #: The files that were read, named from the folder; the main file comes first.
         self.names = names
+        #: The sections that were removed, each of which a failing job stands for.
+        self.removed: dict[str, IniSection] = {}
         self._sections = sections or {}
         self._packed: PackedSections | None = None
         self._parsers: dict[bool, configparser.ConfigParser] = {}
@@ -146,7 +148,7 @@ class IniFile:
 
     def remove(self, section: str) -> None:
         """Remove a section, before all of them are packed."""
-        del self._sections[section]
+        self.removed[section] = self._sections.pop(section)
 
     def pack(self) -> None:
         """Keep the sections as text alone; the memory of thousands is free again."""

@@ -174,6 +174,26 @@ def test_a_host_of_no_section_is_a_warning_where_it_looks_like_one(approved):
     approved([str(problem) for problem in hosts_of_no_section(ini, "http")])
 
 
+def test_a_host_whose_section_was_removed_is_no_target_beside_its_failing_job():
+    text = "[http web]\nhosts = a, b\nurl = {host}\n[http web/a]\nurl = x\n"
+    assert names_without("http web/a", text) == ["http web/b"]
+    assert names_without("http  web/a", text.replace("web/a", " web/a")) == [
+        "http web/b"
+    ]
+    # Nor is a host of a section that was removed.
+    assert names_without("http web", text) == []
+    template = "[template t]\nhosts = a\n[http web]\nuse = t\n[http web/a]\nurl = x\n"
+    assert names_without("http web", template) == []
+    alone = "[http web]\nurl = x\n[http web/a]\nurl = x\n"
+    assert names_without("http web", alone) == ["http web/a"]
+
+
+def names_without(removed: str, text: str) -> list[str]:
+    ini = IniFile(ROOT, ("settings.cfg",), IniText(text, "settings.cfg").sections)
+    ini.remove(removed)
+    return [one.title for one in target_sections(ini, "http")]
+
+
 def test_a_slash_in_a_name_means_nothing_without_hosts():
     text = "[http web]\nurl = x\n[http web/b]\nurl = y\n[http /]\nurl = z\n"
     assert [one.name for one in targets(text)] == ["web", "web/b", "/"]
