@@ -487,6 +487,8 @@ def _expected(option: str, word: str) -> str:
     """Return what was expected where something is no host."""
     if option == "hosts_file" and re.search(r"[\s,]", word):
         return "expected one host name or address a line"
+    if " " in word:
+        return "expected host names or addresses with commas between"
     return "expected a host name or an address"
 
 
@@ -498,7 +500,8 @@ def _named(folder: Path, option: str, value: OptionValue) -> Iterator[tuple[str,
         return
     path = folder / os.path.expanduser(value.raw)
     try:
-        if refused := why_not_write(path):
+        # Who may write a folder such as /tmp is no matter of ours.
+        if refused := "" if path.is_dir() else why_not_write(path):
             raise Unreadable(refused)
         text = decoded(file_content(path, is_main=False)[1])
     except FileNotFoundError:

@@ -293,7 +293,9 @@ def test_an_ipv6_address_has_brackets_where_it_needs_them(given, becomes):
     "name", ["missing", "folder", "latin1", "empty", "wrong", "writable"]
 )
 def test_a_wrong_file_of_hosts_is_one_line(name, tmp_path, approved):
+    # Whoever may write a folder, as /tmp.
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder").chmod(0o777)
     for file, content in (
         ("latin1", b"a\n\xfc\n"),
         ("empty", b"# none\n"),
