@@ -156,7 +156,8 @@ def _reply(plain: Plain, command: str = "") -> bulk.Steps[list[str]]:
         yield from plain.send(f"{command}\r\n".encode(), command)
     first = yield from plain.line()
     lines = [first]
-    while first[3:4] == "-" and lines[-1][:4].rstrip() != first[:3]:
+    is_code = first[:3].isdigit()
+    while is_code and first[3:4] == "-" and lines[-1][:4].rstrip() != first[:3]:
         lines.append((yield from plain.line()))
     return lines
 

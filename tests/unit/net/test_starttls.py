@@ -213,6 +213,17 @@ CASES = [
     ),
     ("smtp", [(b"", b"421 busy\r\n")], "the greeting: expected 220, got '421 busy'"),
     (
+        # Not the first of many lines.
+        "smtp",
+        [(b"", b"SSH-2.0-OpenSSH_9.2\r\n")],
+        "the greeting: expected 220, got 'SSH-2.0-OpenSSH_9.2'",
+    ),
+    (
+        "ftp",
+        [(b"", b"SSH-2.0-OpenSSH_9.2\r\n")],
+        "the greeting: expected 220, got 'SSH-2.0-OpenSSH_9.2'",
+    ),
+    (
         "smtp",
         [GREETED, (EHLO, b"502 what\r\n")],
         "EHLO checker.invalid: expected 250, " "got '502 what'",
