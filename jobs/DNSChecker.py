@@ -56,6 +56,17 @@ def asked_name(value: str) -> str:
     return value
 
 
+def is_address(value: str) -> bool:
+    """Return whether it is an address; the name of its PTR records is asked for."""
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
 def record_type(value: str) -> str:
     """Return the type of a record, such as ``MX``."""
     import dns.rdatatype
@@ -131,8 +142,8 @@ class DNSChecker(bulk.InBulk, TargetJob):
         "expect": option(
             text,
             "",
-            help="the records that must come, in any order, one in a line or with "
-            "commas",
+            help="the records that must come, in any order: one in a line, or with "
+            "commas unless they are TXT",
         ),
         "match": option(
             one_of(("exact", "contains")),
@@ -174,8 +185,13 @@ class DNSChecker(bulk.InBulk, TargetJob):
 
     @classmethod
     def wrong_together(cls, target: Target) -> Iterator[str]:
-        """Yield a record of another type, and what an answer without records lacks."""
-        if target.expect:
+        """Yield what an address has not, a record of another type, and what an answer
+        without records lacks."""
+        if target.type in ("A", "AAAA") and is_address(target.host):
+            yield (
+                f"host is an address, which has no {target.type} record; set type = PTR"
+            )
+        elif target.expect:
             yield from _wrong_records(target)
         if target.expect_status != "NOERROR":
             for name in ("expect", "fail_ttl", "warn_ttl"):
@@ -261,7 +277,7 @@ def _trouble(
         parts = [f"{', '.join(sorted(missing))} is missing"] if missing else []
         if more and target.match == "exact":
             parts.append(f"{', '.join(sorted(more))} is not expected")
-        return f"{question.type}: {'; '.join(parts)}"
+        return "; ".join(parts)
     if target.authoritative and not response.is_authoritative:
         return "the server is none of the zone (no AA flag)"
     if target.authentic and not response.is_authentic:

@@ -124,19 +124,19 @@ def name_of(text: str) -> dns.name.Name:
 def plain(rdtype: dns.rdatatype.RdataType, text: str) -> str:
     """Return a record as ``records`` of a response has it.
 
-    Raise ValueError if it is no record of the type.
+    A TXT record may be given as it is, or in quotes as dig prints it.  Raise ValueError
+    if it is no record of the type.
     """
-    if rdtype == dns.rdatatype.TXT:
-        return text.strip().strip('"')
+    text = text.strip()
+    if rdtype == dns.rdatatype.TXT and not re.fullmatch('".*"', text):
+        return text
     try:
         record = dns.rdata.from_text(
-            dns.rdataclass.IN, rdtype, text.strip(), origin=dns.name.root
+            dns.rdataclass.IN, rdtype, text, origin=dns.name.root
         )
     except (dns.exception.DNSException, ValueError) as error:
         kind = dns.rdatatype.to_text(rdtype)
-        raise ValueError(
-            f"{text.strip()[:80]!r} is no {kind} record ({error})"
-        ) from error
+        raise ValueError(f"{text[:80]!r} is no {kind} record ({error})") from error
     return _words(record)
 
 
@@ -177,6 +177,7 @@ def asked(
 ) -> bulk.Steps[Response]:
     """Return the answer of a server; raise Unreachable if there is none."""
     began, query = time.monotonic(), _query(question)
+    way = ""
     try:
         message = None
         if not by_tcp:
@@ -185,12 +186,14 @@ def asked(
                 # Some know no EDNS and say so in one of these ways: RFC 6891, 7.
                 query = _query(question, edns=False)
                 message = yield from _by_udp(query, server, deadline)
-        if message is None or message.flags & dns.flags.TC:
+            if message.flags & dns.flags.TC:
+                way = "the answer is too long for UDP, and over TCP: "
+        if message is None or way:
             message = yield from _by_tcp(query, server, deadline)
     except TimeoutError:
-        raise Unreachable(f"no answer within {deadline}") from None
+        raise Unreachable(f"{way}no answer within {deadline}") from None
     except OSError as error:
-        raise Unreachable(_refusal(error, deadline)) from error
+        raise Unreachable(way + _refusal(error, deadline)) from error
     return _read(message, question, time.monotonic() - began)
 
 

@@ -18,7 +18,7 @@ Answer = Callable[[dns.message.Message, bool], bytes | None]
 
 
 class NameServer:
-    """Answers by zone lines, such as ``www 300 IN A 127.0.0.9``, or by ``answer``."""
+    """Answers by zone lines, such as ``www 300 A 127.0.0.9``, or by ``answer``."""
 
     def __init__(
         self,
@@ -50,6 +50,12 @@ class NameServer:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
+
+    def refuse_tcp(self) -> None:
+        """Listen for UDP alone from now on."""
+        with contextlib.suppress(OSError):
+            self._tcp.shutdown(socket.SHUT_RDWR)
+        self._tcp.close()
 
     def by_lines(self, query: dns.message.Message, _by_tcp: bool) -> bytes:
         """Return the answer as a zone of these lines has it, aliases followed."""

@@ -135,7 +135,7 @@ def test_a_name_server_of_the_zone_answers_in_each_way(primary):
     assert of_dns(port, expect="192.0.2.7", authoritative="yes") == "fine"
     assert of_dns(port, "alias.example", expect="192.0.2.7") == "fine"
     assert of_dns(port, expect="192.0.2.8").splitlines()[0] == (
-        "www.example A: A: 192.0.2.8 is missing; 192.0.2.7 is not expected"
+        "www.example A: 192.0.2.8 is missing; 192.0.2.7 is not expected"
     )
     # Too long for a datagram: asked for again by TCP.
     assert of_dns(port, "big.example", type="TXT") == "fine"
@@ -216,7 +216,7 @@ def test_dnsmasq_lies_and_is_caught(tmp_path):
     with daemon(words, lambda: answers("127.0.0.1", port, ready)) as process:
         assert of_dns(port, expect="192.0.2.66") == "fine"
         assert of_dns(port, expect="192.0.2.7").splitlines()[0] == (
-            "www.example A: A: 192.0.2.7 is missing; 192.0.2.66 is not expected"
+            "www.example A: 192.0.2.7 is missing; 192.0.2.66 is not expected"
         )
         assert of_dns(port, "other.example").splitlines()[0] == (
             "other.example A: the server refuses to answer (REFUSED)"

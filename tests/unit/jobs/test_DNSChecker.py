@@ -21,6 +21,8 @@ ZONE = (
     "www.example.com. 300 A 192.0.2.1; 192.0.2.2",
     "mail.example.com. 60 MX 10 mx1.example.com.; 20 MX2.example.com.",
     'spf.example.com. 60 TXT "v=spf1 mx, -all"',
+    r'key._domainkey.example.com. 60 TXT "v=DKIM1;k=rsa;p=AA" "BB"',
+    r'quotes.example.com. 60 TXT "say \"caf\195\169\""',
     "alias.example.com. 5 CNAME www.example.com.",
     "gone.example.com. 60 CNAME nowhere.example.net.",
     "empty.example.com. 60 CNAME spf.example.com.",
@@ -107,12 +109,12 @@ def test_every_option_has_a_case():
 
 def test_further_records_count_unless_it_is_enough_that_some_are_there(zone):
     assert found(zone, expect="192.0.2.1") == (
-        f"www.example.com A: A: 192.0.2.2 is not expected\n"
-        f"asked 127.0.0.1:{zone.port}: A: 192.0.2.2 is not expected"
+        f"www.example.com A: 192.0.2.2 is not expected\n"
+        f"asked 127.0.0.1:{zone.port}: 192.0.2.2 is not expected"
     )
     assert found(zone, expect="192.0.2.1", match="contains") == "fine"
     why = found(zone, expect="192.0.2.3", match="contains")
-    assert "A: 192.0.2.3 is missing" in why
+    assert why.startswith("www.example.com A: 192.0.2.3 is missing\n")
 
 
 def test_the_first_server_that_answers_counts_or_every_one(zone, other):
@@ -129,7 +131,7 @@ def test_the_first_server_that_answers_counts_or_every_one(zone, other):
     expect = {"expect": "192.0.2.1, 192.0.2.2"}
     assert found_by(DNSChecker, **both, **expect) == "fine"
     why = found_by(DNSChecker, **both, **expect, ask="every")
-    assert f"asked 127.0.0.1:{other.port}: A: 192.0.2.1, 192.0.2.2 is missing" in why
+    assert f"asked 127.0.0.1:{other.port}: 192.0.2.1, 192.0.2.2 is missing" in why
 
 
 def test_a_port_of_its_own_goes_before_the_port_of_all(zone):
@@ -169,6 +171,12 @@ def test_tcp_is_asked_where_it_is_wanted_or_the_answer_was_cut(zone):
     with NameServer(answer=cut(zone)) as server:
         assert found(server) == "fine"
         assert server.asked == ["udp", "tcp"]
+    with NameServer(answer=cut(zone)) as server:
+        server.refuse_tcp()
+        assert found(server).splitlines()[0] == (
+            "www.example.com A: the answer is too long for UDP, and over TCP: nobody "
+            "listens there (connection refused)"
+        )
 
 
 # What is asked for.
@@ -183,6 +191,14 @@ def test_tcp_is_asked_where_it_is_wanted_or_the_answer_was_cut(zone):
         {"host": "mail.example.com", "type": "MX", "expect": "20 mx2.Example.com, "
          "10 mx1.example.com."},
         {"host": "spf.example.com", "type": "TXT", "expect": "v=spf1 mx, -all"},
+        {"host": "spf.example.com", "type": "txt", "expect": '"v=spf1 mx, -all"'},
+        {"host": "key._domainkey.example.com", "type": "TXT",
+         "expect": '"v=DKIM1;k=rsa;p=AA" "BB"'},
+        {"host": "key._domainkey.example.com.", "type": "TXT",
+         "expect": "v=DKIM1;k=rsa;p=AABB"},
+        {"host": "quotes.example.com", "type": "TXT",
+         "expect": r'"say \"caf\195\169\""'},
+        {"host": "quotes.example.com.", "type": "TXT", "expect": 'say "café"'},
         {"host": "WWW.EXAMPLE.COM."},
     ],
     ids=lambda options: options["host"],
@@ -399,6 +415,18 @@ def test_of_every_server_time_and_ttl_are_the_worst(zone, turned):
             "; expected records of type A, such as 192.0.2.1, or set type",
         ),
         (
+            {"host": "192.0.2.1", "expect": "192.0.2.1"},
+            "host is an address, which has no A record; set type = PTR",
+        ),
+        (
+            {"host": "2001:db8::1", "type": "aaaa"},
+            "host is an address, which has no AAAA record; set type = PTR",
+        ),
+        (
+            {"type": "TXT", "expect": '"one" "'},
+            "; expected records of type TXT, or set type",
+        ),
+        (
             {"expect_status": "NXDOMAIN", "expect": "192.0.2.1"},
             "expect is about records, and expect_status = NXDOMAIN has none; keep one",
         ),
@@ -409,7 +437,7 @@ def test_of_every_server_time_and_ttl_are_the_worst(zone, turned):
     ],
 )
 def test_what_no_answer_can_be_is_said_beforehand(options, said):
-    job = job_of(DNSChecker, host="www.example.com", **options)
+    job = job_of(DNSChecker, **{"host": "www.example.com", **options})
     (words,) = DNSChecker.wrong_together(job.target)
     assert words.endswith(said)
 
