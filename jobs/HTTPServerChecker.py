@@ -484,9 +484,13 @@ def _each_address(
     if len({*unknown.values()}) == 1 and len(unknown) == len(addresses):
         # It is no matter of the addresses.
         raise CheckUnknown(*{*unknown.values()})
+    values = job.worst_of(each, notes, least=("days",)) if each else {}
     if unknown:
-        raise CheckUnknown(_of_addresses(host, "are unknown", unknown, len(addresses)))
-    return job.worst_of(each, notes, least=("days",))
+        words = _of_addresses(host, "are unknown", unknown, len(addresses))
+        if not job.fails_by(values):
+            raise CheckUnknown(words)
+        job.note = "\n".join(filter(None, (job.note, words)))
+    return values
 
 
 def _of_addresses(host: str, verb: str, reasons: Mapping[str, str], of: int) -> str:

@@ -167,6 +167,11 @@ class TargetJob(JobBase):
         self.note = "\n".join(filter(None, lines))
         return values
 
+    def fails_by(self, values: Mapping[str, Value]) -> bool:
+        """Return whether these values alone make the job failing."""
+        status, _reason = judge(values, need_all=self.target.need == "all")
+        return status is Status.FAILING
+
     @classmethod
     def advice(cls, target: Target, folder: Path) -> Iterable[tuple[str, str, bool]]:
         """Yield what ``-m validate`` says of a target that can be checked.

@@ -502,6 +502,20 @@ def test_an_address_that_is_unknown_is_named_and_hides_no_dead_one(pair):
     assert said.status is Status.FAILING
 
 
+def test_an_address_that_is_unknown_hides_no_value_of_another(pair):
+    large, small = says(answer(body=LONG)), says(answer(body=b"m 7\n"))
+    job = pair([large, small], metric="m", warn_value=6)
+    assert result_of(job).status is Status.UNKNOWN
+    job = pair([large, small], metric="m", warn_value=5, fail_value=6)
+    said = result_of(job)
+    assert said.status is Status.FAILING
+    assert said.reason.startswith(
+        "value is 7, over fail_value = 6\nvalue is m\n"
+        "1 of 2 addresses of pair.example are unknown\n"
+        f"127.0.0.1:{job.port}: only the first 10 MB"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "labels", "number"),
     [
