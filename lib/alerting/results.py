@@ -54,8 +54,13 @@ _ABOUT_MAILBOX = re.compile(r"\d{3}[ -]+\d\.[12]\.")
 #: Why a mail was not tried.
 NOT_YET = "an earlier mail of this job must be sent first"
 _TOO_MUCH = re.compile(r"\brate\b|limit|quota|too many|too much|throttl", re.I)
-#: Too many at once, or in one session: another may be taken a moment later.
-_AT_ONCE = re.compile(r"concurrent|simultaneous|connection|session", re.I)
+#: Too many at once, or in one session: another may be taken a moment later.  Postfix
+#: ends a session with "too many errors" after one refused recipient, if it is busy.
+_AT_ONCE = re.compile(
+    r"concurrent|simultaneous|connection|session"
+    r"|too many (\w+ ){0,2}(errors|commands)|too many (bad|invalid|unknown) ",
+    re.I,
+)
 
 
 class DeliveryFailure(msgspec.Struct, frozen=True):
@@ -103,11 +108,12 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
     def is_of_this_session(self, *, is_first: bool) -> bool:
         """Return whether the next mail may be taken in another session at once.
 
-        ``is_first``: the mail was the first of its session.  With 421 the server goes
-        away, or has taken so many mails as it takes in one session.
+        ``is_first``: the mail was the first of its session.  With 421 before it knows
+        the mail the server goes away, or has taken so many mails as it takes in one
+        session; later it ends the session for what it is about to take.
         """
-        if self.code == 421:
-            return self.step == "MAIL FROM" and not is_first
+        if self.code == 421 and self.step == "MAIL FROM":
+            return not is_first
         if self.in_doubt or self.is_limit or self.is_login:
             return False
         return self.step not in _SESSION_STEPS

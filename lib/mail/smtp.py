@@ -145,9 +145,9 @@ class SmtpChannel:
             with session.at("DATA"):
                 session.data(data)
         except DeliveryError as error:
-            if error.code is None:
-                # Where the server hangs up after it has refused one recipient, the
-                # others get the mail without that one.
+            if error.code in (None, 421):
+                # Where the server ends the session after it has refused one recipient,
+                # the others get the mail without that one.
                 error.refused = refused
             raise
         session.emit(f"end of mail: {session.answer}")

@@ -156,6 +156,21 @@ def test_after_a_refusal_that_ends_the_session_the_others_go_in_a_new_one(
     assert (stub.connections, stub.surprises, box.sent) == (3, [], 2)
 
 
+@pytest.mark.parametrize("step", ["RCPT", "DATA", "end of mail"])
+def test_after_a_mail_at_which_the_server_says_421_the_others_go_in_a_new_session(
+    cafile, ca, step
+):
+    bye = smtp_talk_until(step, "send 421 4.3.2 not this one\ndrop")
+    scripts = [bye, talk(TAKEN, TAKEN, "hear QUIT")]
+    with SmtpStub(scripts, context=server_context(ca)) as stub:
+        box = Outbox(settings_for(stub.port, cafile))
+        box.start([envelope(f"k{name}", name) for name in "abc"], 20)
+        found = events(box, 20)
+    assert [type(one) for one in found] == [Unsent, Sent, Sent]
+    assert (found[0].failure.code, found[0].failure.in_doubt) == (421, False)
+    assert (stub.connections, stub.surprises) == (2, [])
+
+
 @pytest.mark.parametrize("how", ["send 421 4.7.0 too many messages", "drop"])
 def test_the_mail_that_is_one_too_many_for_a_session_goes_in_the_next(cafile, ca, how):
     scripts = [talk(TAKEN, "hear MAIL", how), talk(TAKEN, "hear QUIT")]
@@ -189,10 +204,13 @@ def test_a_server_that_refuses_each_mail_and_hangs_up_gets_so_many_sessions(cafi
     assert stub.connections == 10
 
 
-def test_a_server_that_hangs_up_after_one_refused_recipient_leaves_the_other(
-    cafile, ca
+@pytest.mark.parametrize(
+    "ends", ["drop", "hear RCPT\nsend 421 4.7.0 mx Error: too many errors\ndrop"]
+)
+def test_a_server_that_ends_the_session_after_one_refused_recipient_leaves_the_other(
+    cafile, ca, ends
 ):
-    script = talk(NOBODY, "drop")
+    script = talk(NOBODY, ends)
     with SmtpStub(script, context=server_context(ca)) as stub:
         box = Outbox(settings_for(stub.port, cafile))
         one = message("a", ("gone@example.com", "ops@example.com"))
@@ -202,6 +220,7 @@ def test_a_server_that_hangs_up_after_one_refused_recipient_leaves_the_other(
     left = after_failure(one, lost.failure)
     assert left.left.to == ("ops@example.com",)
     assert list(left.dead) == ["gone@example.com"]
+    assert not lost.failure.is_limit
 
 
 def test_a_session_that_is_stopped_leaves_its_mails_queued(cafile, approved):

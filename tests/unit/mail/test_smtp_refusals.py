@@ -67,6 +67,9 @@ def test_a_session_that_is_refused_at_the_greeting_is_tried_again_within_minutes
         ("MAIL FROM", "421 4.7.0 too many concurrent connections", False),
         ("AUTH", "454 4.7.0 Too many login attempts, please try again later", False),
         ("EHLO", "421 4.7.0 too many sessions", False),
+        ("RCPT TO", "421 4.7.0 mx.example.com Error: too many errors", False),
+        ("DATA", "421 4.7.0 too many protocol errors", False),
+        ("RCPT TO", "421 Too many bad recipients", False),
         ("STARTTLS", "454 4.7.0 TLS not available, too many handshakes", False),
     ],
 )
