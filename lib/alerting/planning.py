@@ -160,6 +160,11 @@ def _with_kinds(record: Record, kinds: Collection[MessageKind]) -> Record:
     )
 
 
+def _tried(message: Message) -> tuple[int, bool]:
+    """Return how often a message was tried; of two alike, one in doubt is last."""
+    return message.attempts, message.in_doubt
+
+
 #: A message to send, possibly merged from several, with the queue of its job.
 _Choice = tuple[JobQueue, MergedMessage]
 
@@ -191,6 +196,8 @@ class _Planner:
         self._envelopes: list[Envelope] = []
         self._new = 0
         self._held: list[Held] = []
+        #: What is sent once this run knows more.
+        self._coming: list[JobQueue] = []
         #: What the messages of a queue, up to a number of them, are merged into.
         self._merged: dict[tuple[int, int], list[_Choice]] = {}
 
@@ -199,14 +206,19 @@ class _Planner:
         held = tuple(self._held)
         if self._is_outage:
             return Plan(self._only_one(), held)
-        envelopes = sorted(self._envelopes, key=lambda envelope: envelope.oldest)
+        # One that has ended its session before takes no other with it.
+        envelopes = sorted(
+            self._envelopes,
+            key=lambda envelope: (envelope.message.in_doubt, envelope.oldest),
+        )
         return Plan(tuple(envelopes), held)
 
     def _only_one(self) -> tuple[Envelope, ...]:
         """Return the message that is tried during an outage, and round-trip mails.
 
         It is the one with the fewest attempts, so that one that is always refused does
-        not keep the others from being tried; of one job it is the oldest.
+        not keep the others from being tried; of one job it is the oldest.  If that one
+        comes later in this run, it is waited for.
         """
         urgent: list[Envelope] = []
         first: dict[object, Envelope] = {}
@@ -219,8 +231,12 @@ class _Planner:
                 first.setdefault((about, message.to), envelope)
         others = sorted(
             first.values(),
-            key=lambda envelope: (envelope.message.attempts, envelope.oldest),
+            key=lambda envelope: (_tried(envelope.message), envelope.oldest),
         )
+        for next_one in others[:1]:
+            tried = _tried(next_one.message)
+            if any(_tried(queue.messages[0]) < tried for queue in self._coming):
+                return tuple(urgent)
         return (*urgent, *others[:1])
 
     def queues(
@@ -262,6 +278,8 @@ class _Planner:
                 self._add_bundle(job_queues, refused)
         elif ready and self._is_gathered(ready):
             self._add_ready(to, job_queues, ready)
+        else:
+            self._coming += ready
 
     def _add_doubtful(self, queue: JobQueue) -> None:
         """Add a message that may have been accepted, unchanged."""
@@ -363,6 +381,7 @@ class _Planner:
         self, to: tuple[str, ...], job_queues: list[JobQueue], ready: list[JobQueue]
     ) -> None:
         awaited = self._await_result(ready)
+        self._coming += awaited
         is_quiet = ratelimit.is_quiet(self._send_log, to, self._now)
         if over := self._pop_over(ready, awaited):
             self._add_catch_up(over, is_quiet=is_quiet)

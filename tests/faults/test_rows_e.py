@@ -152,8 +152,9 @@ def test_e18_a_mail_whose_250_is_late_is_in_doubt_and_comes_as_the_same_mail(pat
     assert is_bounded(patient)
     assert [one.get("in_doubt") for one in queued(patient.instance)].count(True) == 1
     cron_at(patient.instance, 120 * SECOND)
-    first, again = mails_heard(patient.stub)[:2]
-    assert first == again
+    first, *others = mails_heard(patient.stub)
+    # The other mail goes first.
+    assert others.index(first) == 1
 
 
 # Servers that drop.

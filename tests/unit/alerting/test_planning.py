@@ -19,6 +19,7 @@ from lib.core.records import Record
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
 LATER = NOON + 10 * MINUTE
 OPS, BOSS = "ops@example.com", "boss@example.com"
 ROOMY = Limits(1000, 1000)
@@ -520,6 +521,27 @@ def test_during_an_outage_the_one_with_the_fewest_attempts_is_tried():
     assert names(plan(refused, send_log=outage())) == ["m0"]
     late = own(summary("b1", attempts=3), summary("b2"))
     assert names(plan([late], send_log=outage())) == ["b1"], "in order"
+
+
+def in_doubt(attempts=1):
+    """A mail at whose end the server has hung up."""
+    return record("old", message("old", NOON, attempts=attempts, in_doubt=True))
+
+
+def test_what_may_end_the_session_again_takes_no_other_mail_with_it():
+    assert names(plan([in_doubt(), *jobs(2, at=LATER)])) == ["m0", "m1", "old"]
+
+
+def test_during_an_outage_one_in_doubt_waits_for_what_was_tried_less_often():
+    both = [in_doubt(attempts=2), *jobs(1, at=NOON + MINUTE, attempts=1)]
+    assert names(in_a_run(both, send_log=outage())) == []
+    assert names(in_a_run(both, judged=["job0"], send_log=outage())) == ["m0"]
+    again = [in_doubt(), *jobs(1, at=NOON + MINUTE, attempts=2)]
+    assert names(in_a_run(again, send_log=outage())) == ["old"]
+    new = [in_doubt(), *jobs(1, at=LATER + 19 * SECOND)]
+    assert names(in_a_run(new, judged=["job0"], send_log=outage())) == []
+    alike = [in_doubt(), *jobs(1, at=LATER, attempts=1)]
+    assert names(plan(alike, send_log=outage())) == ["m0"]
 
 
 def test_a_round_trip_mail_is_tried_during_an_outage_too():
