@@ -111,6 +111,9 @@ class Dependencies:
             self._keys.get(name) or self._short.get(name) or self._former.get(name, [])
         )
         if not keys:
+            for section, hosts in self._of_hosts.items():
+                if name in (section, section.partition(" ")[2]):
+                    raise HostsName(section, self.name(hosts[0]))
             raise UnknownName(name)
         if len(keys) > 1:
             names = ", ".join(sorted(self._jobs[key].name for key in keys)[:5])
@@ -320,6 +323,21 @@ class UnknownName(NotThereError):
     def with_hint(self, nearest: Callable[[str], str]) -> str:
         """Return the text, with what may be meant."""
         return f"{self}{nearest(self.name) or '; see -m list'}"
+
+
+class HostsName(UnknownName):
+    """The name is that of a section with hosts, each of which is a job."""
+
+    def __init__(self, name: str, first: str) -> None:
+        super().__init__(name)
+        self._first = first
+
+    def with_hint(self, nearest: Callable[[str], str]) -> str:
+        """Return the text, with what to say in its place."""
+        return (
+            f"{self.name!r} has hosts: name one of its jobs, such as "
+            f"{self._first!r}, or a [group NAME] with of = {self.name}"
+        )
 
 
 class Parent(msgspec.Struct, frozen=True):

@@ -116,12 +116,22 @@ def _awaited(
     try:
         # Those that depend on one another would wait for one another.
         known.check(job.key)
+        if not _counts_on_parents(report):
+            return None
         parents = [key for key, _dependency in known.parents(job.key)]
         parents += known.members(job.key)
     except DependencyError:
         # A name may be that of a job that is not met yet.
         parents = [_LOADING]
     return next((key for key in parents if _is_open(ctx, key, is_last=is_last)), None)
+
+
+def _counts_on_parents(report: JobReport) -> bool:
+    """Return whether how its parents are changes what is decided about a report."""
+    status = report.result.status
+    if status.is_failure or status is Status.WARNING or report.job.rule is not None:
+        return True
+    return results.may_be_the_network(report)
 
 
 def _is_open(ctx: RunContext, awaited: JobKey, *, is_last: bool) -> bool:
@@ -150,7 +160,8 @@ def _judged(ctx: RunContext, report: JobReport) -> JobReport:
         try:
             ctx.dependencies().check(job.key)
         except NotThereError as error:
-            if ctx.is_discovery_whole and (job.rule is None or ctx.only is None):
+            is_known = ctx.is_discovery_whole and ctx.workers.have_loaded
+            if is_known and (job.rule is None or ctx.only is None):
                 return _with_problem(ctx, report, error)
             # The one meant may be in a job file that cannot be loaded now.
             if job.rule is not None:
@@ -171,7 +182,9 @@ def _judged(ctx: RunContext, report: JobReport) -> JobReport:
         up_s = ctx.since_boot()
         if up_s < results.SETTLES_S:
             return _not_made(report, f"this machine started {up_s:.0f} s ago")
-    return _behind_parents(ctx, report) if has_parents else report
+    if has_parents and _counts_on_parents(report):
+        return _behind_parents(ctx, report)
+    return report
 
 
 def _by_rule(ctx: RunContext, report: JobReport) -> JobReport:
@@ -295,9 +308,15 @@ def _not_made(report: JobReport, why: str) -> JobReport:
 def _with_problem(
     ctx: RunContext, report: JobReport, error: DependencyError
 ) -> JobReport:
-    """Return a report as failing, because its ``depends`` cannot be used."""
+    """Return a report as failing, because its ``depends`` cannot be used.
+
+    What is wrong with its target is said as well.
+    """
     problem = _problem(ctx.settings, report.job, ctx.dependencies(), error)
-    return _decided(ctx, report, CheckResult(Status.FAILING, str(problem)))
+    found, reason = report.result, str(problem)
+    if found.reason and found.status is not Status.OK:
+        reason = f"{reason}; the check said: {first_line(found.reason)}"
+    return _decided(ctx, report, CheckResult(Status.FAILING, reason))
 
 
 def _decided(ctx: RunContext, report: JobReport, result: CheckResult) -> JobReport:
@@ -346,7 +365,8 @@ def problems(settings: Settings, jobs: Iterable[Job]) -> Iterator[Problem]:
 def _problem(
     settings: Settings, job: Job, known: Dependencies, error: DependencyError
 ) -> Problem:
-    text = error.with_hint(lambda name: nearest(name, known.names))
+    others = [name for name in known.names if name != job.name]
+    text = error.with_hint(lambda name: nearest(name, others))
     where = place_of_option(settings.ini, job.name, error.option)
     return Problem(f"{error.option}: {text}", where, job.name)
 

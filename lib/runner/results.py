@@ -109,11 +109,12 @@ def may_be_out_of_reach(event: Event, ctx: RunContext) -> TypeGuard[JobReport]:
     job, status = event.job, event.result.status
     if job.rule is not None and not job.is_own:
         return True
-    if status is Status.OK:
+    if job.depends:
+        # Also where it is OK: what it names may be no job.
+        return not job.is_own
+    if status is Status.OK or not may_be_the_network(event):
         return False
-    if may_be_the_network(event):
-        return bool(ctx.settings.anchors or job.depends or ctx.since_boot() < SETTLES_S)
-    return bool(job.depends) and (status.is_failure or status is Status.WARNING)
+    return bool(ctx.settings.anchors or ctx.since_boot() < SETTLES_S)
 
 
 def may_be_the_network(report: JobReport) -> bool:

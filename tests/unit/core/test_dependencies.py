@@ -79,6 +79,22 @@ def test_a_name_may_be_the_one_that_a_job_had_before():
         known.check(key("http b"))
 
 
+@pytest.mark.parametrize("words", ["ping up", "up"])
+def test_a_section_with_hosts_is_no_job_and_each_of_its_hosts_is_one(words):
+    jobs = [
+        Job(key(f"ping up/{host}"), f"ping up/{host}", "/Kind.py", "minute")
+        for host in ("a", "b")
+    ]
+    child = Job(key("web"), "http web", "/Kind.py", "minute", depends=depends(words))
+    known = Dependencies({job.key: job for job in [*jobs, child]})
+    with pytest.raises(UnknownName) as caught:
+        known.check(child.key)
+    assert caught.value.with_hint(lambda name: "; did you mean 'http web'?") == (
+        "'ping up' has hosts: name one of its jobs, such as 'ping up/a', or a "
+        "[group NAME] with of = ping up"
+    )
+
+
 def test_a_name_may_lack_its_kind():
     jobs = known(ping_gw="", http_web="gw", http_shop="ping gw")
     assert [parent for parent, _ in jobs.parents(key("http web"))] == [key("ping gw")]

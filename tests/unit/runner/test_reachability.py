@@ -390,6 +390,27 @@ def test_depends_that_cannot_be_used_is_a_failing_job_and_a_line(places, server)
     assert all(row["line"] for row in rows)
 
 
+def test_depends_that_cannot_be_used_is_known_before_the_target_fails(places, server):
+    with Listener() as there:
+        places.target("web", there.port, "depends = tcp wob")
+        places.run()
+        places.run()
+        (mail,) = server.mails
+        assert "depends: there is no job 'tcp wob'; see -m list" in mail.subject
+        places.change("depends = tcp wob", "depends = tcp gw")
+        places.target("gw", there.port)
+        places.run()
+    assert places.subjects()[1:] == ["tcp web is OK again after 2 minutes"]
+
+
+def test_depends_that_cannot_be_used_does_not_hide_why_the_target_fails(places, server):
+    places.target("web", closed_port(), "depends = tcp gw")
+    places.run()
+    (mail,) = server.mails
+    assert "there is no job 'tcp gw'" in mail.subject
+    assert "; the check said: 127.0.0.1:" in mail.body.partition("\n\n")[0]
+
+
 # Anchors.
 
 
