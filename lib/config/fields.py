@@ -331,11 +331,18 @@ def socket_path(value: str) -> str:
     return value
 
 
+#: A host name: of ASCII only letters, digits, ``-``, ``.`` and ``_``.
+HOST_NAME = r"(?!-)[^\s\x00-,/:-@\[-^`{-\x7f]{1,253}"
+
+
 def host(value: str) -> str:
     """Return a host name or an address; an IPv6 address may stand in brackets."""
     bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
     if not bare or re.search(r"[\s/@\[\]\x00-\x1f\x7f]", bare):
         raise ValueError("expected a host name or an IP address")
+    if ":" not in bare and not re.fullmatch(HOST_NAME, bare):
+        hint = "; {host} is for sections with hosts =" if "{" in bare else ""
+        raise ValueError(f"expected a host name or an IP address{hint}")
     if ":" in bare:
         import ipaddress
 

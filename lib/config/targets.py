@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from lib.config.fields import HOST_NAME
 from lib.config.fields import host as host_field
 from lib.config.hints import nearest, shown
 from lib.config.ini import Unreadable, decoded, file_content
@@ -40,8 +41,6 @@ JOB = "job"
 MAX_DEEP = 20
 #: Stands for the host in the other options.
 HOST = "{host}"
-#: A host name: of ASCII only letters, digits, ``-``, ``.`` and ``_``.
-_NAME = r"(?!-)[^\s\x00-,/:-@\[-^`{-\x7f]{1,253}"
 #: ``{host}`` where an IPv6 address needs brackets: in a URL, and before a port.
 _BEFORE_PORT = r"(?<=://)\{host\}|(?<!\[)\{host\}(?=:[0-9])"
 _AFTER_LOGIN = r"(://[^\s/?#@]*@)\{host\}"
@@ -456,12 +455,12 @@ _NO_HOSTS = Hosts()
 
 def _host_of(word: str) -> str | None:
     """Return a host name or an address, without brackets; None if it is neither."""
-    if re.fullmatch(_NAME, word):
+    if re.fullmatch(HOST_NAME, word):
         return word if word.isprintable() else None
     name, colon, port = word.partition(":")
     if not colon:
         return None
-    if port.isdecimal() and re.fullmatch(_NAME, name):
+    if port.isdecimal() and re.fullmatch(HOST_NAME, name):
         # In a URL it may have its port with it.
         return word
     try:

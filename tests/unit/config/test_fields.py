@@ -59,6 +59,8 @@ def failure(read, value):
         (fields.link, "MAILTO:a@b,c@d?subject=x%20y", None),
         (fields.absolute_path, "/var/my disk", "/var/my disk"),
         (fields.host, "a.example", "a.example"),
+        (fields.host, "_a.b-1_.Example.", "_a.b-1_.Example."),
+        (fields.host, "straße.example", "straße.example"),
         (fields.host, "[::1]", "::1"),
         (fields.host, "fe80::1%eth0", "fe80::1%eth0"),
         (fields.exit_codes, "0", ((0, 0),)),
@@ -151,6 +153,10 @@ def test_a_word_is_read_as_it_is_meant(read, value, found):
         (fields.host, "http://a"),
         (fields.host, "a b"),
         (fields.host, "u@a"),
+        *(
+            (fields.host, name)
+            for name in ('"a"', "*.a", "-a", "{host}", "a,b", "a;b", "$A", "a" * 254)
+        ),
         (fields.host, "a:80"),
         (fields.host, "[::1]:80"),
         *(
