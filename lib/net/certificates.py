@@ -195,7 +195,9 @@ def expiry_words(host: str, chain: Sequence[Certificate], first: Certificate) ->
     own = chain[0]
     if first.der == own.der:
         return f"the certificate of {host} expires on {own.not_after:%Y-%m-%d}"
-    which = "intermediate" if any(first.der == one.der for one in chain) else "root"
+    # A server may send the root, too.
+    is_sent = any(first.der == one.der for one in chain)
+    which = "intermediate" if is_sent and not first.is_self_issued else "root"
     return (
         f"the {which} certificate {first.name} expires on "
         f"{first.not_after:%Y-%m-%d}, before that of {host} on "

@@ -109,9 +109,10 @@ def test_a_root_of_our_own_counts_and_one_of_the_systems_store_does_not():
     assert first_to_end(shown, lambda: roots) == shown[0]
     first = first_to_end(shown, lambda: roots, counts_root=True)
     assert first == roots[0]
-    assert expiry_words("a.example", shown, first).startswith(
-        "the root certificate Own root expires on "
-    )
+    for sent in (shown, (*shown, *roots)):
+        assert expiry_words("a.example", sent, first).startswith(
+            "the root certificate Own root expires on "
+        )
 
 
 def test_a_circle_of_issuers_ends():
