@@ -158,7 +158,11 @@ class _Discoverer(msgspec.Struct):
 
     def _with_free_name(self, loaded: LoadedJob) -> LoadedJob:
         """Return the job; without its old name if that is another job's by now."""
-        if not loaded.job.was or loaded.job.key_before not in self.jobs:
+        before = loaded.job.key_before
+        if before is None:
+            return loaded
+        # For a section that was removed there is a failing job.
+        if before not in self.jobs and before.identity not in self.ini.removed:
             return loaded
         return replace(loaded, job=replace(loaded.job, was=""))
 
@@ -233,6 +237,7 @@ class _Discoverer(msgspec.Struct):
             self._add_wrong_target(section.title, clean)
         if renamed:
             titles = {loaded.job.name for loaded in self.jobs.values()}
+            titles.update(self.ini.removed)
             idle = idle_former_names(renamed, titles)
             self.problems += map(self._clean, idle)
 

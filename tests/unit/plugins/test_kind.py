@@ -265,10 +265,13 @@ class Queue(TargetJob):
 def queue(tmp_path):
     """Return a function that runs the kind with some sections."""
 
-    def run(sections, **order):
+    def run(sections, removed=(), **order):
         folder = Folder(tmp_path)
         folder.add("Queue", QUEUE)
-        return folder.run(ini(sections), **order)
+        content = ini(sections)
+        for section in removed:
+            content.remove(section)
+        return folder.run(content, **order)
 
     return run
 
@@ -311,6 +314,11 @@ OWN_HOOKS = """\
     def timeout(self):
         return self.target.length
 """
+
+
+def test_a_section_that_was_removed_keeps_its_name_and_history(queue):
+    sections = "[queue a]\nlength = 3\nwas = old\n[queue old]\nlength = 3\n"
+    assert queue(sections, ["queue old"]).jobs["queue a"].was == ""
 
 
 def test_targets_that_say_the_same_differ_in_their_names_only(queue):
