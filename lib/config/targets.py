@@ -39,6 +39,8 @@ TEMPLATE = "template"
 JOB = "job"
 #: How many templates may use one another.
 MAX_DEEP = 20
+#: The options that name hosts.
+HOSTS_OPTIONS = frozenset({"hosts", "hosts_file"})
 #: Stands for the host in the other options.
 HOST = "{host}"
 #: ``{host}`` where an IPv6 address needs brackets: in a URL, and before a port.
@@ -139,7 +141,7 @@ def hosts_of_no_section(ini: IniFile, kind: str) -> Iterator[Problem]:
     with_hosts = {name: hosts for name, hosts in with_hosts.items() if hosts}
     for name, title in sections.titles.items():
         base, _slash, host = name.rpartition("/")
-        if not base or base in sections.titles:
+        if not base or base in sections.titles or base in sections.removed:
             continue
         hint = nearest(base, with_hosts)
         if hint or any(host in hosts for hosts in with_hosts.values()):
@@ -217,7 +219,8 @@ class _Sections:
         self.ini = ini
         self.kind = kind
         self.titles = _titles_by_name(ini, kind)
-        self._removed = _titles_by_name(ini.removed, kind)
+        #: Those that were taken out of the settings.
+        self.removed = _titles_by_name(ini.removed, kind)
         of_kind = ini.options(f"defaults {kind}").items()
         self._defaults = {
             **_defaults(ini),
@@ -246,7 +249,7 @@ class _Sections:
         if not hosts.places:
             yield TargetSection(self._clean_title(name), where, options)
         for host in hosts.places:
-            if f"{name}/{host}" not in self._removed:
+            if f"{name}/{host}" not in self.removed:
                 yield self._of_host(name, host, options)
         policy = {word: options[word] for word in options if word in POLICY_OPTIONS}
         for word, why in hosts.wrong.items():
@@ -261,7 +264,7 @@ class _Sections:
         title = self.titles.get(name, self.titles[base])
         where = self.ini.where(title)
         try:
-            own = self._layers.of(title) if name in self.titles else {}
+            own = self._own_of_host(title) if name in self.titles else {}
         except LayerError as error:
             problem = error.problem(f"{self.kind} {name}")
             return TargetSection(f"{self.kind} {name}", where, options, host, problem)
@@ -274,6 +277,14 @@ class _Sections:
         }
         return TargetSection(f"{self.kind} {name}", where, with_host, host)
 
+    def _own_of_host(self, title: str) -> dict[str, OptionValue]:
+        """Return the options of the section of one host; raise LayerError."""
+        own = self._layers.of(title)
+        for option in HOSTS_OPTIONS & own.keys():
+            text = f"{option}: this section is about one host; leave it out"
+            raise LayerError(own[option].where, text)
+        return own
+
     def _clean_title(self, name: str) -> str:
         """Return the title with single spaces: that of the file, if it is so."""
         clean, title = f"{self.kind} {name}", self.titles[name]
@@ -285,7 +296,7 @@ class _Sections:
         Raise LayerError if that section does not have this host.
         """
         base, _slash, host = name.rpartition("/")
-        if base in self._removed:
+        if base in self.removed:
             return self._had_hosts(base)
         if base not in self.titles:
             return False
@@ -308,7 +319,7 @@ class _Sections:
 
     def _had_hosts(self, name: str) -> bool:
         """Return whether a section that was removed has hosts, or may have them."""
-        title = self._removed[name]
+        title = self.removed[name]
         options = self.ini.removed[title].options
         try:
             return _gives_hosts(self._layers.with_templates(title, options))
@@ -337,8 +348,8 @@ def _titles_by_name(titles: Iterable[str], kind: str) -> dict[str, str]:
     return names
 
 
-def _gives_hosts(options: Container[str]) -> bool:
-    return "hosts" in options or "hosts_file" in options
+def _gives_hosts(options: Mapping[str, OptionValue]) -> bool:
+    return not HOSTS_OPTIONS.isdisjoint(options)
 
 
 def _defaults(ini: IniFile) -> dict[str, OptionValue]:
@@ -423,7 +434,7 @@ def hosts_in(folder: Path, options: Mapping[str, OptionValue]) -> Hosts:
     first: dict[str, str] = {}
     wrong: dict[str, LayerError] = {}
     repeated: list[LayerError] = []
-    for option in ("hosts", "hosts_file"):
+    for option in sorted(HOSTS_OPTIONS):
         value = options.get(option)
         if value is None:
             continue

@@ -216,6 +216,7 @@ def test_hosts_may_stand_in_a_file(tmp_path):
         "[http web]\nhosts = *.example, -x, {host}, a:80, a_b, fass\u00e9.example\n",
         "[http web]\nhosts = a\n[http web/aa]\nurl = x\n",
         "[http web]\nhosts = a\nurl = x\n[http web/a]\nuse = none\n",
+        "[http web]\nhosts = a, b\nurl = x\n[http web/b]\nhosts = c\n",
         "[http web]\nuse = none\n[http web/a]\nurl = x\n",
     ],
     ids=[
@@ -226,6 +227,7 @@ def test_hosts_may_stand_in_a_file(tmp_path):
         "forms",
         "no such host",
         "override",
+        "hosts of a host",
         "base",
     ],
 )
