@@ -46,6 +46,11 @@ _EXAMPLES = {
 }
 
 
+#: The types whose records have commas; of others what is in quotes may have them.
+_WITH_COMMAS = ("TXT", "HTTPS", "SVCB")
+_UP_TO_COMMA = r'(?:"(?:\\.|[^"\\])*"|[^,])+'
+
+
 def asked_name(value: str) -> str:
     """Return a name of DNS, or an address, whose PTR record is meant."""
     if not value or re.search(r"[\s/]", value):
@@ -110,9 +115,9 @@ def status(value: str) -> str:
 
 
 def records(value: str, rdtype: str) -> list[str]:
-    """Return records, one in a line, or with commas between; a TXT may have commas."""
-    is_lines = "\n" in value or rdtype == "TXT"
-    parts = value.split("\n" if is_lines else ",")
+    """Return records, one in a line, or with commas between if none has its own."""
+    is_lines = "\n" in value or rdtype in _WITH_COMMAS
+    parts = value.split("\n") if is_lines else re.findall(_UP_TO_COMMA, value)
     return [part.strip() for part in parts if part.strip()]
 
 
@@ -143,7 +148,7 @@ class DNSChecker(bulk.InBulk, TargetJob):
             text,
             "",
             help="the records that must come, in any order: one in a line, or with "
-            "commas unless they are TXT",
+            "commas unless they are TXT or HTTPS",
         ),
         "match": option(
             one_of(("exact", "contains")),

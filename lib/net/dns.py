@@ -132,7 +132,7 @@ def plain(rdtype: dns.rdatatype.RdataType, text: str) -> str:
         return text
     try:
         record = dns.rdata.from_text(
-            dns.rdataclass.IN, rdtype, text, origin=dns.name.root
+            dns.rdataclass.IN, rdtype, text, origin=dns.name.root, relativize=False
         )
     except (dns.exception.DNSException, ValueError) as error:
         kind = dns.rdatatype.to_text(rdtype)
@@ -143,8 +143,8 @@ def plain(rdtype: dns.rdatatype.RdataType, text: str) -> str:
 def _words(record: dns.rdata.Rdata) -> str:
     if isinstance(record, TXT):
         return b"".join(record.strings).decode("utf-8", "replace")
-    # Without the last dot of names, as people write them.
-    return re.sub(r"\.(?=\s|$)", "", record.to_text().lower())
+    # Without the last dot of names, as people write them; the root is a dot alone.
+    return re.sub(r"(?<=\S)\.(?=\s|$)", "", record.to_text().lower())
 
 
 def system_servers(path: Path = RESOLV_CONF) -> tuple[list[str], list[str]]:

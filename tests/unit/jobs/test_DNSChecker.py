@@ -30,6 +30,9 @@ ZONE = (
     "_sip._tcp.example.com. 60 SRV 1 2 5060 sip.example.com.",
     "xn--strae-oqa.example.com. 60 A 192.0.2.7",
     "loop.example.com. 60 CNAME loop.example.com.",
+    "nomail.example.com. 60 MX 0 .",
+    'https.example.com. 60 HTTPS 1 . alpn="h2,h3" ipv4hint="192.0.2.1,192.0.2.2"',
+    'caa.example.com. 60 CAA 0 issue "a, b"; 0 iodef "mailto:c@example.com"',
 )
 
 
@@ -200,6 +203,11 @@ def test_tcp_is_asked_where_it_is_wanted_or_the_answer_was_cut(zone):
          "expect": r'"say \"caf\195\169\""'},
         {"host": "quotes.example.com.", "type": "TXT", "expect": 'say "café"'},
         {"host": "WWW.EXAMPLE.COM."},
+        {"host": "nomail.example.com", "type": "MX", "expect": "0 ."},
+        {"host": "https.example.com", "type": "HTTPS",
+         "expect": '1 . alpn="h2,h3" ipv4hint=192.0.2.1,192.0.2.2'},
+        {"host": "caa.example.com", "type": "CAA",
+         "expect": '0 issue "a, b", 0 iodef "mailto:c@example.com"'},
     ],
     ids=lambda options: options["host"],
 )  # fmt: skip
