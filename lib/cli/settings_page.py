@@ -44,7 +44,8 @@ Every section and option of `settings.cfg`.
 - A switch is `yes` or `no`; `true`, `on`, `1` and `false`, `off`, `0` work too.
 - A time may have a unit: `ms`, `s`, `min`, `h` or `d`. Without one it counts seconds.
 - A password or key `X` may come from elsewhere, by `X_file`, `X_env` or `X_command` in
-  its place; a command runs without a shell and has 10 seconds.
+  its place; a command runs without a shell and has 10 seconds, or less if the `timeout`
+  of its target is shorter.
 - A dash below means that there is no default.
 - A file that contains a password must not be readable by others:
   `chmod 600 settings.cfg`.

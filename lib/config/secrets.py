@@ -52,11 +52,16 @@ _PEER_KEY = r",\s*key\s*=\s*([^,]+)"
 _PEER_INDIRECT = r",\s*key_(command|file)\s*="
 
 
-def read_secret(name: str, values: Mapping[str, Any], folder: Path) -> Secret:
+def read_secret(
+    name: str,
+    values: Mapping[str, Any],
+    folder: Path,
+    timeout_s: float = COMMAND_TIMEOUT_S,
+) -> Secret:
     """Return the secret of an option that may be given in four ways.
 
     ``values`` are those of a table with ``secret_options(name, ...)``; ``folder`` is
-    where a relative path starts.  An empty Secret means that none is given.  Raise
+    where a relative path starts, ``timeout_s`` what a command may take.  An empty Secret means that none is given.  Raise
     ValueError in one line if two are given, or if the secret cannot be had.
     """
     options = [name + suffix for suffix in SECRET_SUFFIXES if values.get(name + suffix)]
@@ -64,7 +69,7 @@ def read_secret(name: str, values: Mapping[str, Any], folder: Path) -> Secret:
         raise ValueError(f"{' and '.join(options)} are given; keep one")
     for option in options:
         try:
-            return find_secret(option, values[option], folder)
+            return find_secret(option, values[option], folder, timeout_s=timeout_s)
         except ValueError as error:
             raise ValueError(f"{option}: {error}") from error
     return Secret()

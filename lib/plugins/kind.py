@@ -27,7 +27,7 @@ from lib.config.options import (
     secret_options,
     written,
 )
-from lib.config.secrets import MIN_LENGTH, read_secret
+from lib.config.secrets import COMMAND_TIMEOUT_S, MIN_LENGTH, read_secret
 from lib.config.targets import HOST, TargetSection, problem_of, typed
 from lib.core import schedule
 from lib.core.encoding import same
@@ -50,6 +50,8 @@ _RESERVED = ("given_options", "gives", "kind", "name", "places", "title")
 #: Texts that are read once for all sections that have them: those of templates, and so
 #: many of the short ones.
 SHORT, MANY = 12, 1000
+#: How much of the time for a check a command may take that prints a secret.
+SHARE_OF_COMMAND = 0.9
 _NEED = Option(
     fields.one_of(("any", "all")),
     "any",
@@ -451,7 +453,7 @@ class KindTable:
             yield from self._hosts_not_given(section)
         for name in self.secrets:
             try:
-                read_secret(name, _given(target), folder)
+                _secret(name, target, folder)
             except ValueError as error:
                 where = target.places.get(name) or section.where
                 yield Problem(str(error), where, target.title)
@@ -504,7 +506,7 @@ class KindTable:
         given = {}
         for name in self.secrets:
             try:
-                given[name] = read_secret(name, _given(target), folder)
+                given[name] = _secret(name, target, folder)
             except ValueError as error:
                 where = target.places.get(name, "")
                 raise ValueError(
@@ -547,6 +549,13 @@ class KindTable:
             if is_of_many or (is_shared and len(self._shared) < MANY):
                 self._shared[shared] = values[name]
         return values if values.keys() >= self._required else None
+
+
+def _secret(name: str, target: Target, folder: Path) -> Secret:
+    """Return a secret of a target, as ``read_secret`` does."""
+    # A command that is slow is no trouble of the target, which would time out.
+    limit_s = min(COMMAND_TIMEOUT_S, SHARE_OF_COMMAND * target.timeout)
+    return read_secret(name, _given(target), folder, limit_s)
 
 
 def _given(target: Target) -> dict[str, Any]:

@@ -76,6 +76,17 @@ def test_a_target_with_its_secrets_has_what_was_given_and_these(tmp_path):
     assert "hush-hush" in list(secrets)
 
 
+def test_a_command_that_prints_a_secret_ends_before_the_check(tmp_path):
+    table = KindTable("box", JobFrequency.HOUR, OPTIONS)
+    text = "[box a]\npath = /x\npin_command = sleep 9\ntimeout = 200ms\n"
+    (section,) = target_sections(ini(text), "box")
+    target, _wrong = table.target(section)
+    words = "pin_command: the command did not end within 0.18 s"
+    with pytest.raises(ValueError, match=words):
+        table.with_secrets(target, tmp_path)
+    assert words in [problem.text for problem in table.advice(section, target, ROOT)]
+
+
 def test_of_thousands_of_targets_none_takes_a_dict():
     table = KindTable("box", JobFrequency.HOUR, OPTIONS)
     (section,) = target_sections(ini("[box a]\npath = /x\n"), "box")
