@@ -61,8 +61,9 @@ def read_secret(
     """Return the secret of an option that may be given in four ways.
 
     ``values`` are those of a table with ``secret_options(name, ...)``; ``folder`` is
-    where a relative path starts, ``timeout_s`` what a command may take.  An empty Secret means that none is given.  Raise
-    ValueError in one line if two are given, or if the secret cannot be had.
+    where a relative path starts, ``timeout_s`` what a command may take.  An empty
+    Secret means that none is given.  Raise ValueError in one line if two are given, or
+    if the secret cannot be had.
     """
     options = [name + suffix for suffix in SECRET_SUFFIXES if values.get(name + suffix)]
     if len(options) > 1:
