@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lib.jobbase import (
     CheckFailed,
+    Clash,
     Deadline,
     Options,
     Target,
@@ -189,20 +190,20 @@ class DNSChecker(bulk.InBulk, TargetJob):
     }
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterator[str]:
+    def wrong_together(cls, target: Target) -> Iterator[Clash]:
         """Yield what an address has not, a record of another type, and what an answer
         without records lacks."""
         if target.type in ("A", "AAAA") and is_address(target.host):
-            yield (
-                f"host is an address, which has no {target.type} record; set type = PTR"
-            )
+            words = f"host is an address, which has no {target.type} record"
+            yield Clash(f"{words}; set type = PTR", ("host", "type"))
         elif target.expect:
             yield from _wrong_records(target)
         if target.expect_status != "NOERROR":
             for name in ("expect", "fail_ttl", "warn_ttl"):
                 if getattr(target, name):
                     of = f"expect_status = {target.expect_status}"
-                    yield f"{name} is about records, and {of} has none; keep one"
+                    words = f"{name} is about records, and {of} has none; keep one"
+                    yield Clash(words, (name, "expect_status"))
 
     def shown_target(self) -> str:
         """Return the name and the type."""
@@ -253,15 +254,16 @@ def _wanted(target: Target, question: Question) -> frozenset[str]:
     return frozenset(plain(question.rdtype, word) for word in words)
 
 
-def _wrong_records(target: Target) -> Iterator[str]:
+def _wrong_records(target: Target) -> Iterator[Clash]:
     try:
         _wanted(target, _question(target))
     except ValueError as error:
         example = _EXAMPLES.get(target.type)
         such_as = f", such as {example}" if example else ""
-        yield (
+        yield Clash(
             f"expect: {error}; expected records of type {target.type}{such_as}, or set "
-            "type"
+            "type",
+            ("expect", "type"),
         )
 
 

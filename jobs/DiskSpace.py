@@ -15,6 +15,7 @@ from lib.jobbase import (
     CheckFailed,
     CheckUnknown,
     CheckWarning,
+    Clash,
     Deadline,
     JobFrequency,
     Options,
@@ -155,20 +156,27 @@ class DiskSpace(TargetJob):
     ask = staticmethod(lambda *given: ask_aside(*given))
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterator[str]:
+    def wrong_together(cls, target: Target) -> Iterator[Clash]:
         """Yield what does not fit: one of path and mounts must be given."""
         if not target.path and not target.mounts:
-            yield (
+            yield Clash(
                 "path is missing: any file or folder on the file system; or mounts = "
-                "disks for all of them"
+                "disks for all of them",
+                ("path", "mounts"),
             )
         if target.path and target.mounts:
-            yield "path and mounts are given; keep one"
+            yield Clash("path and mounts are given; keep one", ("path", "mounts"))
         if target.mounts and (target.mountpoint or target.write_test):
-            yield "mountpoint and write_test need a path, not mounts"
+            yield Clash(
+                "mountpoint and write_test need a path, not mounts",
+                ("mountpoint", "write_test", "mounts"),
+            )
         choosing = [name for name in _CHOOSING if getattr(target, name)]
         if target.path and choosing:
-            yield f"{choosing[0]} chooses among mounts; it needs mounts = disks or all"
+            yield Clash(
+                f"{choosing[0]} chooses among mounts; it needs mounts = disks or all",
+                (choosing[0], "path"),
+            )
 
     def check(self, target: Target, deadline: Deadline) -> Values:
         """Return how much is used, in per cent, and what is free."""

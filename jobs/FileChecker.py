@@ -12,6 +12,7 @@ from lib.jobbase import (
     CheckFailed,
     CheckUnknown,
     CheckWarning,
+    Clash,
     Deadline,
     JobFrequency,
     Options,
@@ -235,24 +236,33 @@ class FileChecker(TargetJob):
     }
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterable[str]:
+    def wrong_together(cls, target: Target) -> Iterable[Clash]:
         """Yield what is meant twice, or asked of what does not have it."""
         given = [
             name for name in ("path", "glob", "repository") if getattr(target, name)
         ]
         if len(given) != 1:
             words = " and ".join(given) if given else "nothing"
-            yield f"one of path, glob and repository is needed; given: {words}"
+            yield Clash(
+                f"one of path, glob and repository is needed; given: {words}",
+                tuple(given),
+            )
             return
         is_repository = target.complete in REPOSITORIES
         if is_repository and not target.repository:
-            yield f"complete = {target.complete} needs repository, not {given[0]}"
+            yield Clash(
+                f"complete = {target.complete} needs repository, not {given[0]}",
+                ("complete", given[0]),
+            )
         if target.repository and not is_repository:
-            yield "repository needs complete = restic, or borg"
+            yield Clash(
+                "repository needs complete = restic, or borg",
+                ("repository", "complete"),
+            )
         if not target.repository:
             for name in ("holds", "password", "full_check"):
                 if target.gives(name) or target.gives(f"{name}_file"):
-                    yield f"{name} is for a repository only"
+                    yield Clash(f"{name} is for a repository only", (name, *given))
         yield from _not_of_it(target)
 
     def shown_target(self) -> str:
@@ -353,24 +363,32 @@ class FileChecker(TargetJob):
         raise CheckFailed(f"{words}\nTo accept it, let it run once with changed = tell")
 
 
-def _not_of_it(target: Target) -> Iterator[str]:
+def _not_of_it(target: Target) -> Iterator[Clash]:
     """Yield what is asked of a target that does not have it."""
     if not target.exists:
         names = (*_ASKED, *_THRESHOLDS)
         asked = [name for name in names if target.gives(name)]
         if asked or target.repository:
-            yield f"exists = no leaves nothing to ask: leave out {', '.join(asked)}"
+            yield Clash(
+                f"exists = no leaves nothing to ask: leave out {', '.join(asked)}",
+                ("exists", *asked),
+            )
     if target.glob:
         names = ("changed", "warn_growth", "fail_growth")
         for name in names:
             if target.gives(name):
-                yield f"{name} compares a file with itself: it needs path, not glob"
+                yield Clash(
+                    f"{name} compares a file with itself: it needs path, not glob",
+                    (name, "glob"),
+                )
     if target.repository:
         names = (*_ASKED, *_THRESHOLDS)
         of_it = ("complete", "fail_age", "warn_age")
         for name in names:
             if name not in of_it and target.gives(name):
-                yield f"{name} is for files, not for a repository"
+                yield Clash(
+                    f"{name} is for files, not for a repository", (name, "repository")
+                )
 
 
 def _reads(target: Target) -> bool:

@@ -16,6 +16,7 @@ from lib.jobbase import (
     TRUST_OPTIONS,
     CheckFailed,
     CheckUnknown,
+    Clash,
     Deadline,
     Options,
     Quantity,
@@ -331,37 +332,41 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
     }
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterator[str]:
+    def wrong_together(cls, target: Target) -> Iterator[Clash]:
         """Yield what does nothing, or contradicts something else."""
         # Most sections give none of these.
         if _MAY_BE_WRONG.isdisjoint(target.given_options) and not target.places:
             return
         bodies = [name for name in BODIES if getattr(target, name)]
         if bodies[1:]:
-            yield f"{' and '.join(bodies)} are given; keep one"
+            yield Clash(f"{' and '.join(bodies)} are given; keep one", tuple(bodies))
         sends_none = target.method in ("get", "head") and target.gives("method")
         if bodies and sends_none:
-            yield (
+            yield Clash(
                 f"method = {target.method} sends no {bodies[0]}; "
-                "set method = post, or leave out one of both"
+                "set method = post, or leave out one of both",
+                ("method", bodies[0]),
             )
         needs_body = [
             name for name in _OF_A_BODY if getattr(target, name) not in ("", None)
         ]
         if target.method == "head" and needs_body:
-            yield (
+            yield Clash(
                 f"method = head has no body in its response, and {needs_body[0]} needs "
-                "one; set method = get"
+                "one; set method = get",
+                ("method", needs_body[0]),
             )
         of_metric = [name for name in _OF_THE_METRIC if getattr(target, name)]
         if of_metric and not target.metric:
-            yield f"{of_metric[0]} is about a metric; give metric, or leave it out"
+            words = f"{of_metric[0]} is about a metric; give metric, or leave it out"
+            yield Clash(words, (of_metric[0],))
         if target.key and not target.certificate:
-            yield "key is given without certificate"
+            yield Clash("key is given without certificate", ("key",))
         if target.redirects == "none":
             for name in ("max_redirects", "expect_location"):
                 if getattr(target, name) and target.gives(name):
-                    yield f"{name} is about redirects, and redirects = none; keep one"
+                    words = f"{name} is about redirects, and redirects = none; keep one"
+                    yield Clash(words, (name, "redirects"))
         yield from _wrong_logins(target)
 
     def formerly(self) -> str:
@@ -377,27 +382,39 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
         return steps(self, target, deadline)
 
 
-def _wrong_logins(target: Target) -> Iterator[str]:
+def _wrong_logins(target: Target) -> Iterator[Clash]:
     """Yield where there are two logins, or how to send one that is not given."""
     in_url = urlsplit(target.url)
-    users = [
-        *(["the user in url"] if in_url.username else []),
-        *(["user"] if target.user else []),
-        *(["password"] if "password" in target.places else []),
-    ]
+    #: What is given of a user, and in which option.
+    users = {
+        **({"the user in url": "url"} if in_url.username else {}),
+        **({"user": "user"} if target.user else {}),
+        **({"password": "password"} if "password" in target.places else {}),
+    }
     has_token = "token" in target.places
     if has_token and users:
-        yield f"token and {users[0]} are given; keep one, as only the token is sent"
+        words, option_ = next(iter(users.items()))
+        yield Clash(
+            f"token and {words} are given; keep one, as only the token is sent",
+            ("token", option_),
+        )
     if in_url.username and target.user:
-        yield "user is given, and there is one in url; keep one"
+        words = "user is given, and there is one in url; keep one"
+        yield Clash(words, ("user", "url"))
     if in_url.password and "password" in target.places:
-        yield "password is given, and there is one in url; keep one"
+        words = "password is given, and there is one in url; keep one"
+        yield Clash(words, ("password", "url"))
     if target.auth == "digest" and not users:
-        yield "auth = digest says how user and password are sent; give these"
+        words = "auth = digest says how user and password are sent; give these"
+        yield Clash(words, ("auth",))
     names = [line.partition(":")[0].lower() for line in target.headers]
     if "authorization" in names and (has_token or users):
-        given = "token" if has_token else users[0]
-        yield f"headers has Authorization, and {given} is given; keep one"
+        given = {"token": "token"} if has_token else users
+        words, option_ = next(iter(given.items()))
+        yield Clash(
+            f"headers has Authorization, and {words} is given; keep one",
+            ("headers", option_),
+        )
 
 
 def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:

@@ -27,6 +27,7 @@ from lib.jobbase import (
     CheckFailed,
     CheckUnknown,
     CheckWarning,
+    Clash,
     Deadline,
     Options,
     Target,
@@ -284,7 +285,7 @@ class HeartbeatChecker(TargetJob):
     }
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterable[str]:
+    def wrong_together(cls, target: Target) -> Iterable[Clash]:
         """Return what is wrong in options that are right one by one."""
         of_runs = [
             name
@@ -292,10 +293,13 @@ class HeartbeatChecker(TargetJob):
             if name not in ("period", "grace", "file") and target.gives(name)
         ]
         if target.file and of_runs:
-            yield f"file tells nothing of a run; leave out {', '.join(of_runs)}"
+            yield Clash(
+                f"file tells nothing of a run; leave out {', '.join(of_runs)}",
+                ("file", *of_runs),
+            )
         for name in target.user:
             if uid_of(name) is None:
-                yield f"user: there is no user {name} on this machine"
+                yield Clash(f"user: there is no user {name} on this machine", ("user",))
 
     @classmethod
     def advice_of_last_run(

@@ -11,6 +11,7 @@ from lib.jobbase import (
     CheckPending,
     CheckUnknown,
     CheckWarning,
+    Clash,
     Deadline,
     Options,
     Target,
@@ -118,14 +119,14 @@ class LogChecker(TargetJob):
         return unit or str(self.target.path)
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterator[str]:
+    def wrong_together(cls, target: Target) -> Iterator[Clash]:
         """Yield that there is not just one of a path and a unit."""
         if bool(target.path) == bool(target.unit):
-            yield "give either path or unit"
+            yield Clash("give either path or unit", ("path", "unit"))
         if target.unit and target.olddir:
-            yield "olddir is for a path, not for a unit"
+            yield Clash("olddir is for a path, not for a unit", ("olddir", "unit"))
         if target.path and target.journal:
-            yield "journal is for a unit, not for a path"
+            yield Clash("journal is for a unit, not for a path", ("journal", "path"))
 
     def check(self, target: Target, deadline: Deadline) -> Values:
         """Return how many new lines match; raise what there is to tell of them."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lib.jobbase import (
     ADDRESS_OPTIONS,
     CheckFailed,
+    Clash,
     Deadline,
     Options,
     Target,
@@ -70,13 +71,14 @@ class PingChecker(bulk.InBulk, TargetJob):
     }
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterator[str]:
+    def wrong_together(cls, target: Target) -> Iterator[Clash]:
         """Yield that the pings take longer than there is time."""
         takes_s = (target.count - 1) * target.interval
         if takes_s >= target.timeout:
-            yield (
+            yield Clash(
                 f"count = {target.count} and interval take {takes_s:g} s, but timeout "
-                f"is {target.timeout:g} s; set timeout higher"
+                f"is {target.timeout:g} s; set timeout higher",
+                ("count", "interval", "timeout"),
             )
 
     def steps(self, target: Target, deadline: Deadline) -> bulk.Steps[Values]:

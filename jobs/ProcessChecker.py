@@ -14,6 +14,7 @@ from lib.jobbase import (
     CheckFailed,
     CheckUnknown,
     CheckWarning,
+    Clash,
     Deadline,
     Options,
     Quantity,
@@ -133,7 +134,7 @@ class ProcessChecker(TargetJob):
     }
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterable[str]:
+    def wrong_together(cls, target: Target) -> Iterable[Clash]:
         """Return that nothing is asked."""
         is_asked = any(
             getattr(target, name) is not None
@@ -141,9 +142,10 @@ class ProcessChecker(TargetJob):
             if name.startswith(("warn_", "fail_"))
         )
         if not is_asked and not _is_selective(target):
-            yield (
+            yield Clash(
                 "give program, command_regex, pidfile or user, or a threshold such as "
-                "fail_count"
+                "fail_count",
+                (),
             )
 
     def shown_target(self) -> str:

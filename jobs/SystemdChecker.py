@@ -13,6 +13,7 @@ from lib.jobbase import (
     CheckPending,
     CheckUnknown,
     CheckWarning,
+    Clash,
     Deadline,
     Options,
     Target,
@@ -93,12 +94,16 @@ class SystemdChecker(bulk.InBulk, TargetJob):
     booted = "/run/systemd/system"
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterable[str]:
+    def wrong_together(cls, target: Target) -> Iterable[Clash]:
         """Return options that are about something else."""
         if not target.unit and (target.fail_age or target.warn_age):
-            yield "fail_age and warn_age need unit: the last success of which one?"
+            yield Clash(
+                "fail_age and warn_age need unit: the last success of which one?",
+                ("fail_age", "warn_age"),
+            )
         if target.unit and target.ignore:
-            yield "ignore is for all units, so leave out unit or ignore"
+            words = "ignore is for all units, so leave out unit or ignore"
+            yield Clash(words, ("ignore", "unit"))
 
     def shown_target(self) -> str:
         """Return the unit."""

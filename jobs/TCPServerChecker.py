@@ -16,6 +16,7 @@ from lib.jobbase import (
     TRUST_OPTIONS,
     CheckFailed,
     CheckUnknown,
+    Clash,
     Deadline,
     Options,
     Target,
@@ -117,7 +118,7 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
     }
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterator[str]:
+    def wrong_together(cls, target: Target) -> Iterator[Clash]:
         """Yield that nobody is to be talked to, or that TLS is to begin twice."""
         if type(target.expect) is tuple:
             talk = ("banner", "send", "expect_regex", "dialog", "tls", *_OF_THE_PARTS)
@@ -125,10 +126,12 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
             return
         tls = target.tls + [word for word, _value in target.dialog].count("tls")
         if tls > 1:
-            yield "TLS begins twice; keep one of tls = yes and the lines of dialog"
+            words = "TLS begins twice; keep one of tls = yes and the lines of dialog"
+            yield Clash(words, ("tls", "dialog"))
         for name in _OF_TLS:
             if not tls and getattr(target, name):
-                yield f"{name} is about TLS; set tls = yes, or leave it out"
+                words = f"{name} is about TLS; set tls = yes, or leave it out"
+                yield Clash(words, (name, "tls"))
 
     def formerly(self) -> str:
         """Return a glob that matches the older program's names for this port."""

@@ -14,6 +14,7 @@ from lib.jobbase import (
     TRUST_OPTIONS,
     CheckFailed,
     CheckUnknown,
+    Clash,
     Deadline,
     JobFrequency,
     Options,
@@ -135,17 +136,19 @@ class TLSCertExpiration(bulk.InBulk, TargetJob):
     }
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterator[str]:
+    def wrong_together(cls, target: Target) -> Iterator[Clash]:
         """Yield that there is not one of host and file, or a key of nothing."""
         if not (target.host or target.file):
-            yield "host is missing: a name or an address; or give file"
+            words = "host is missing: a name or an address; or give file"
+            yield Clash(words, ("host", "file"))
         if target.host and target.file:
-            yield "host and file are given; keep one"
+            yield Clash("host and file are given; keep one", ("host", "file"))
         if target.key and not target.certificate:
-            yield "key is given without certificate"
+            yield Clash("key is given without certificate", ("key",))
         of_host = [name for name in _OF_A_HOST if getattr(target, name)]
         if target.file and not target.host and of_host:
-            yield f"{of_host[0]} is of a host, not of a file; leave it out"
+            words = f"{of_host[0]} is of a host, not of a file; leave it out"
+            yield Clash(words, (of_host[0], "file"))
 
     def formerly(self) -> str:
         """Return a glob that matches the older program's names for this host."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lib.jobbase import (
     ADDRESS_OPTIONS,
     DIALOG_OPTIONS,
+    Clash,
     Deadline,
     Options,
     Target,
@@ -92,7 +93,7 @@ class UDPServerChecker(bulk.InBulk, TargetJob):
     }
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterator[str]:
+    def wrong_together(cls, target: Target) -> Iterator[Clash]:
         """Yield that an answer is expected of a port that is to be closed."""
         if target.expect == CLOSED:
             yield from talk_with_nobody(target, CLOSED, "expect_regex", "dialog")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from lib.jobbase import (
     DIALOG_OPTIONS,
     CheckUnknown,
+    Clash,
     Deadline,
     Options,
     Target,
@@ -84,7 +85,7 @@ class UnixSocketChecker(bulk.InBulk, TargetJob):
     }
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterator[str]:
+    def wrong_together(cls, target: Target) -> Iterator[Clash]:
         """Yield that nobody is to be talked to."""
         if target.expect == CLOSED:
             talk = ("banner", "send", "expect_regex", "dialog")

@@ -8,7 +8,6 @@ something invalid, becomes a failing job with the reason.
 from __future__ import annotations
 
 import importlib.util
-import re
 import sys
 from collections import Counter
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from msgspec.structs import replace
 
 from lib.config.ini import in_order
 from lib.config.jobsections import JobSections
+from lib.config.options import SECRET_SUFFIXES
 from lib.config.sections import title_of
 from lib.config.targets import (
     TargetSection,
@@ -42,7 +42,7 @@ from lib.plugins.errors import (
     shown,
 )
 from lib.plugins.inspect import JobInspector, WrongAnswer, named, policy_said
-from lib.plugins.kind import KindTable
+from lib.plugins.kind import Clash, KindTable
 from lib.plugins.target import TargetJob
 
 #: The most jobs that one file may have, against a spawner that does not end.
@@ -210,12 +210,12 @@ class _Discoverer(msgspec.Struct):
             if "was" in section.options:
                 renamed.append(section)
             target, problems = table.target(section)
-            while not problems and (wrong_words := [*cls.wrong_together(target)]):
-                less = _with_fewer_defaults(section, wrong_words, cls.yields)
+            while not problems and (clashes := [*cls.wrong_together(target)]):
+                less = _with_fewer_defaults(section, clashes, cls.yields)
                 if less is None:
                     problems = [
-                        Problem(text, _place(section, text), section.title)
-                        for text in wrong_words
+                        Problem(clash.text, _place(section, clash), section.title)
+                        for clash in clashes
                     ]
                 else:
                     section = less
@@ -394,35 +394,40 @@ def kind_of(file: JobFile) -> KindInfo:
     return replace(info, guide=cls.guide)
 
 
-def _place(section: TargetSection, text: str) -> str:
-    """Return where the option is with whose name a sentence begins."""
-    given = section.options.get(re.split("[: ]", text)[0])
-    return given.where if given else section.where
+def _given(section: TargetSection, clash: Clash) -> dict[str, str]:
+    """Return the options of a clash by their names in the section.
+
+    There may be ``password_file`` for ``password``.
+    """
+    names = {
+        name + suffix: name for name in clash.options for suffix in SECRET_SUFFIXES
+    }
+    return {name: names[name] for name in names if name in section.options}
+
+
+def _place(section: TargetSection, clash: Clash) -> str:
+    """Return where the first option of a clash is given; else where the section is."""
+    for name in _given(section, clash):
+        return section.options[name].where
+    return section.where
 
 
 def _with_fewer_defaults(
-    section: TargetSection, wrong_words: Iterable[str], yields: Container[str]
+    section: TargetSection, clashes: Iterable[Clash], yields: Container[str]
 ) -> TargetSection | None:
     """Return the section without defaults of its kind that do not go with the rest.
 
-    ``wrong_words`` say what is wrong together.  Those of ``yields`` among them do not
-    count; None: there are none, or two of them contradict each other.
+    These are of ``yields``; None: there are none, or two of them contradict each other.
     """
     options = dict(section.options)
-    for text in wrong_words:
-        words = set(re.findall(r"\w+", text))
-        named = [
-            name
-            for name in options
-            if name in words or re.sub("_(file|env|command)$", "", name) in words
-        ]
+    for clash in clashes:
+        given = _given(replace(section, options=options), clash)
         by_default = [
             name
-            for name in named
-            if options[name].section.startswith("defaults ")
-            and re.sub("_(file|env|command)$", "", name) in yields
+            for name in given
+            if options[name].section.startswith("defaults ") and given[name] in yields
         ]
-        if len(by_default) == 1 or len(by_default) < len(named):
+        if len(by_default) == 1 or len(by_default) < len(given):
             for name in by_default:
                 del options[name]
     if len(options) == len(section.options):

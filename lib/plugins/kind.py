@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -195,11 +195,21 @@ def text_options(where: str) -> Options:
     }
 
 
-def talk_with_nobody(target: Target, expected: str, *talk: str) -> Iterator[str]:
+class Clash(NamedTuple):
+    """What is wrong in options that are right one by one."""
+
+    text: str
+    #: The options that it is about; people read the line of the first that is given.
+    options: tuple[str, ...]
+
+
+def talk_with_nobody(target: Target, expected: str, *talk: str) -> Iterator[Clash]:
     """Yield that the options ``talk`` make no sense where nobody is to answer."""
     if given := [name for name in talk if getattr(target, name)]:
-        yield f"expect = {expected} means that nobody answers; leave out " + ", ".join(
-            given
+        words = ", ".join(given)
+        yield Clash(
+            f"expect = {expected} means that nobody answers; leave out {words}",
+            ("expect", *given),
         )
 
 

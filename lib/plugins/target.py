@@ -29,7 +29,7 @@ from lib.plugins.base import (
     read_contacts,
 )
 from lib.plugins.errors import shown
-from lib.plugins.kind import KindTable, Options, Target
+from lib.plugins.kind import Clash, KindTable, Options, Target
 
 if TYPE_CHECKING:
     import configparser
@@ -129,8 +129,8 @@ class TargetJob(JobBase):
         raise NotImplementedError(f"{type(self).__name__} does not define check")
 
     @classmethod
-    def wrong_together(cls, target: Target) -> Iterable[str]:
-        """Return what is wrong in options that are right one by one, a sentence each.
+    def wrong_together(cls, target: Target) -> Iterable[Clash]:
+        """Return what is wrong in options that are right one by one.
 
         Such a target is not checked.  Default: nothing.
         """

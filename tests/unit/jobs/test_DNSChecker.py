@@ -447,7 +447,7 @@ def test_of_every_server_time_and_ttl_are_the_worst(zone, turned):
 def test_what_no_answer_can_be_is_said_beforehand(options, said):
     job = job_of(DNSChecker, **{"host": "www.example.com", **options})
     (words,) = DNSChecker.wrong_together(job.target)
-    assert words.endswith(said)
+    assert words.text.endswith(said)
 
 
 @pytest.mark.parametrize("rdtype", _EXAMPLES)

@@ -291,7 +291,9 @@ def test_many_are_looked_at_together(tmp_path):
 )
 def test_what_cannot_be_meant_together_is_said(options, words):
     job = job_of(FileChecker, **options)
-    assert words in "; ".join(FileChecker.wrong_together(job.target))
+    assert words in "; ".join(
+        clash.text for clash in FileChecker.wrong_together(job.target)
+    )
 
 
 def test_credentials_of_a_repository_are_not_shown():

@@ -383,4 +383,7 @@ def test_what_cannot_be_used_says_what_was_expected(option, value, said):
 )
 def test_options_that_do_nothing_are_named(options, said):
     job = job_of(TCPServerChecker, host="127.0.0.1", port=1, **options)
-    assert "; ".join(TCPServerChecker.wrong_together(job.target)) == said
+    assert (
+        "; ".join(one.text for one in TCPServerChecker.wrong_together(job.target))
+        == said
+    )

@@ -587,4 +587,4 @@ def test_a_check_that_is_given_up_leaves_no_socket_open(folder, context):
 def test_what_is_of_a_host_is_none_of_a_file(option, value):
     job = job_of(TLSCertExpiration, file="/a", **{option: value})
     (said,) = TLSCertExpiration.wrong_together(job.target)
-    assert said == f"{option} is of a host, not of a file; leave it out"
+    assert said.text == f"{option} is of a host, not of a file; leave it out"

@@ -559,7 +559,7 @@ def test_in_an_older_job_file_the_newer_hooks_are_the_authors_own_names(folder):
 
 
 LAMP = """
-from lib.jobbase import CheckFailed, TargetJob, option, plain, secret
+from lib.jobbase import CheckFailed, Clash, TargetJob, option, plain, secret
 
 class Lamp(TargetJob):
     kind = "lamp"
@@ -574,11 +574,11 @@ class Lamp(TargetJob):
     @classmethod
     def wrong_together(cls, target):
         if "token" in target.places and target.user:
-            yield "token and user are given; keep one"
+            yield Clash("these are two logins; keep one", ("token", "user"))
         if target.colour == "none":
-            yield "colour: expected one, or none of watts"
+            yield Clash("expected one, or none of watts", ("colour",))
         if target.watts and not target.colour:
-            yield "watts is about a colour; give colour, or leave it out"
+            yield Clash("it is about a colour; give colour", ("watts",))
 
     def check(self, target, deadline):
         raise CheckFailed(f"it has {sorted(target.given_options)}")
@@ -594,10 +594,10 @@ class Lamp(TargetJob):
         ("watts = 5", "", "it has []"),
         ("watts = 5", "colour = red", "it has ['colour', 'watts']"),
         # There is no telling which of two was meant, nor what else was.
-        ("token_env = HOME\nuser = bob", "", "token and user are given; keep one"),
+        ("token_env = HOME\nuser = bob", "", "these are two logins; keep one"),
         # What is wrong, or may be meant, never does.
         ("colour = none", "watts = 5", "expected one, or none of watts"),
-        ("", "watts = 5", "watts is about a colour; give colour, or leave it out"),
+        ("", "watts = 5", "it is about a colour; give colour"),
     ],
 )
 def test_a_default_that_does_not_go_with_a_section_yields(
@@ -606,3 +606,20 @@ def test_a_default_that_does_not_go_with_a_section_yields(
     folder.add("Lamp", LAMP)
     told = folder.run(ini(f"[defaults lamp]\n{defaults}\n[lamp a]\n{section}\n"))
     assert told.outcomes["lamp a"].reason.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("colour = none\nwatts = 5\n", 2),
+        ("user = bob\ntoken_env = HOME\n", 3),
+        ("colour = red\nuser = bob\ntoken_env = HOME\n", 4),
+    ],
+)
+def test_a_clash_names_the_line_of_its_first_option(folder, section, line):
+    folder.add("Lamp", LAMP)
+    settings = ini(f"[lamp a]\n{section}")
+    told = folder.run(settings)
+    begins = int(settings.where("lamp a").rpartition(":")[2])
+    place = f"settings.cfg:{begins + line - 1}: "
+    assert told.outcomes["lamp a"].reason.startswith(place)
