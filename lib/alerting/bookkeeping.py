@@ -183,7 +183,10 @@ class Bookkeeper:
         if result is DeliveryResult.SENT and not event.by_backup:
             self.send_log = replace(self.send_log, held_until=None, refused_logins=())
         for address, said in event.refused.items():
-            logger.error("%s was rejected: %s", address, said)
+            # Of those refused for good the dead letter has a line.
+            if address not in attempt_result.dead:
+                line = "mail to %s alone not sent: %s; queued, a later run tries again"
+                logger.error(line, address, said)
         self._save_dead_letter(message, attempt_result)
         self._keep(event.envelope, attempt_result, taken=True)
         if result is DeliveryResult.SENT:

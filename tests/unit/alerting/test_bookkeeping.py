@@ -74,6 +74,20 @@ def test_a_mail_that_was_not_taken_is_not_counted(mailing, smtp):
     assert "in_doubt" not in message
 
 
+def test_who_does_not_get_a_mail_that_others_got_is_one_line_each(mailing, smtp):
+    contact = "contact = ops@example.com, grey@example.com, gone@example.com\n"
+    mailing.add(FULL.format(0) + contact)
+    says = {"grey@example.com": "450 4.2.0 not now", "gone@example.com": "550 5.1.1 no"}
+    smtp.answer_rcpt = says.get
+    ran = mailing.cron()
+    assert sorted(set(ran.err.splitlines())) == [
+        "checker: mail to gone@example.com is rejected: 550 5.1.1 no; correct the "
+        "address",
+        "checker: mail to grey@example.com alone not sent: 450 4.2.0 not now; queued, "
+        "a later run tries again",
+    ]
+
+
 @pytest.mark.long
 def test_an_attempt_in_vain_says_when_one_is_really_made_again(mailing, smtp):
     mailing.add(FULL.format(0))
