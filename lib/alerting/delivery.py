@@ -544,7 +544,9 @@ class _Session:
                     # A session takes so many mails, and this one was too many.
                     self._left.insert(0, envelope)
                     break
-                self._held_back[job] = self._has_another and failure.is_about_us
+                self._held_back[job] = self._has_another and (
+                    failure.is_about_us or failure.is_servers_trouble
+                )
                 if self._held_back[job]:
                     self._leave([envelope], why)
                 else:

@@ -128,6 +128,17 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
         return about_sender or self.is_login or self.is_limit or relay
 
     @property
+    def is_servers_trouble(self) -> bool:
+        """Return whether the server takes no mail for now, whatever the mail.
+
+        It goes away, hangs up before it has the mail, or refuses its sender.
+        """
+        if self.in_doubt or self.permanent:
+            return False
+        hung_up = self.code is None and self.step not in _LAST_STEPS
+        return hung_up or self.code == 421 or self.step == "MAIL FROM"
+
+    @property
     def is_limit(self) -> bool:
         """Return whether the server wants no more mail for a time: the rate, the day.
 

@@ -16,7 +16,7 @@ from tests.support.approved import REAL
 from tests.support.imapserver import PymapAccount
 from tests.support.instance import Instance, flag_job
 from tests.support.proofs import memory, record, turn_back, until_proven
-from tests.support.servers import SmtpServer
+from tests.support.servers import SmtpServer, SmtpStub
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SECOND = Mail(smtpserver="smtp.example.net")
@@ -107,6 +107,29 @@ def test_what_cannot_be_reached_is_passed_by(tmp_path):
         instance = two_accounts(tmp_path, gone, second)
         instance.cron()
         assert "connect" in second.wait_for(1)[0].body
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "hear MAIL\nsend 421 4.3.2 shutting down",
+        "hear MAIL\nsend 452 4.3.1 disk full",
+        "hear MAIL\nsend 250 ok\nhear RCPT\nsend 421 4.3.0 too busy",
+        "hear MAIL\nsend 250 ok\nhear RCPT\ndrop",
+    ],
+)
+def test_what_a_server_in_trouble_does_not_take_goes_by_the_second(tmp_path, script):
+    hello = "send 220 stub\nhear EHLO\nsend 250 stub"
+    stub = SmtpStub(f"{hello}\n{script}\ndrop")
+    with stub as first, SmtpServer(security="none") as second:
+        lines = second.email_section().replace("[email]", "[email backup]")
+        at_first = second.email_section().replace(str(second.port), str(first.port))
+        instance = Instance(tmp_path, at_first + lines)
+        instance.job("Flag", flag_job(tmp_path / "flag"))
+        instance.cron()
+        (mail,) = second.wait_for(1)
+    assert "Flag is failing" in mail.subject
+    assert "sent by the backup account" in mail.body
 
 
 def test_a_mail_that_the_server_will_not_have_is_not_tried_by_the_second(tmp_path):
