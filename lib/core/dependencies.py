@@ -45,6 +45,9 @@ class Dependent(Protocol):
     @property
     def rule(self) -> Rule | None: ...
 
+    @property
+    def is_own(self) -> bool: ...
+
 
 class DependencyError(Exception):
     """``depends`` or ``of`` of a job cannot be used; the text says why."""
@@ -105,10 +108,14 @@ class Dependencies:
     def _key_of(self, name: str) -> JobKey:
         """Return the job of a name; it may lack the kind: ``up/web1``.
 
-        It may be one that the job had before, and that no other has now.
+        It may be one that the job had before, and that no other has now.  For a host of
+        a section that is wrong it is the job of that section.
         """
         keys = (
-            self._keys.get(name) or self._short.get(name) or self._former.get(name, [])
+            self._keys.get(name)
+            or self._short.get(name)
+            or self._former.get(name)
+            or self._of_wrong_section(name)
         )
         if not keys:
             for section, hosts in self._of_hosts.items():
@@ -119,6 +126,12 @@ class Dependencies:
             names = ", ".join(sorted(self._jobs[key].name for key in keys)[:5])
             raise DependencyError(f"{name!r} may be each of {names}; give the kind too")
         return keys[0]
+
+    def _of_wrong_section(self, name: str) -> list[JobKey]:
+        """Return the job of a section that is wrong, if a host of it may be meant."""
+        section, _slash, _host = name.rpartition("/")
+        found = self._keys.get(section) or self._short.get(section, [])
+        return [key for key in found if self._jobs[key].is_own]
 
     def members(self, key: JobKey) -> tuple[JobKey, ...]:
         """Return the members of a group that are there; of any other job, none."""
@@ -139,7 +152,8 @@ class Dependencies:
                 yield word, self._keys_of(word)
             else:
                 matches = re.compile(translate(word)).match
-                yield word, [key for key in self._single if matches(self.name(key))]
+                found = [key for key in self._single if matches(self.name(key))]
+                yield word, found or self._of_wrong_section(word)
         for tag in rule.tags:
             yield f"tag {tag}", [
                 key for key in self._single if tag in self._jobs[key].tags

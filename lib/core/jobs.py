@@ -355,6 +355,11 @@ class CatalogEntry(Stored, frozen=True, gc=False):
         """Return whether it is still to have its first run, whatever its schedule."""
         return not (self.judged or self.counts_as_judged)
 
+    @property
+    def is_own(self) -> bool:
+        """Return False: no report of Checker's own is in the catalog."""
+        return False
+
 
 class FileScan(Stored, frozen=True):
     """When a job file was last asked for its jobs, and what it was like then."""

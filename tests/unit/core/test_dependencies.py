@@ -17,7 +17,15 @@ from lib.core.dependencies import (
     out_of_reach,
 )
 from lib.core.enums import Decision, Status
-from lib.core.jobs import Dependency, FailureRule, Job, JobKey, Policy
+from lib.core.jobs import (
+    CatalogEntry,
+    Dependency,
+    FailureRule,
+    Job,
+    JobKey,
+    Policy,
+    Rule,
+)
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
 
@@ -114,6 +122,29 @@ def test_a_name_of_no_job_is_an_error_with_the_nearest():
     assert caught.value.with_hint(lambda name: "") == (
         "there is no job 'ping gx'; see -m list"
     )
+
+
+def test_for_a_host_of_a_section_that_is_wrong_stands_its_job():
+    wrong, web, group = key("tcp gw"), key("tcp web"), key("group g")
+    rule = Rule(("tcp gw/*", "tcp gw/b"), need=1)
+    jobs = Dependencies(
+        {
+            wrong: Job.stand_in(wrong, "tcp gw", "/Kind.py", ()),
+            web: Job(
+                web, "tcp web", "/Kind.py", "minute", depends=depends("gw/a, tcp gw/b")
+            ),
+            group: Job(group, "group g", "/Kind.py", "minute", rule=rule),
+        }
+    )
+    assert [parent for parent, _how in jobs.parents(web)] == [wrong, wrong]
+    assert jobs.members(group) == (wrong,)
+    jobs.check(group)
+    entries = {
+        wrong: CatalogEntry("tcp gw", "/Kind.py", "minute"),
+        web: CatalogEntry("tcp web", "/Kind.py", "minute", depends=depends("gw/a")),
+    }
+    with pytest.raises(UnknownName):
+        Dependencies(entries).check(web)
 
 
 def test_a_loop_is_an_error_of_each_job_in_it_and_of_no_other():

@@ -311,6 +311,15 @@ def test_a_parent_whose_section_is_wrong_holds_nobody_back(places, server):
     assert "tcp web is failing" in told
 
 
+def test_a_host_of_a_section_that_is_wrong_is_no_unknown_name(places, server):
+    with Listener() as there:
+        places.target("gw", closed_port(), "hosts_file = none")
+        places.target("web", there.port, "depends = gw/a")
+        places.run()
+        assert places.row("tcp web")["status"] == "ok"
+        assert "there is no job" not in places.instance.run("-m", "validate").out
+
+
 GATEWAY = """\
 from lib.jobbase import *
 class Gateway(JobBase):
