@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from lib.config.hints import nearest, no_tag, shown
+from lib.config.hints import nearest_job, no_tag, shown
 from lib.config.options import MAINTENANCE, MAINTENANCE_WORD
 from lib.config.sections import read_section, title_of
 from lib.core.calendar import local_moment
@@ -83,7 +83,7 @@ def odd_windows(
 def _without_jobs(window: Window, jobs: list[Job]) -> Iterator[tuple[str, str]]:
     for pattern in window.scope.patterns:
         if not any(Scope((pattern,)).includes(job.key, job.name) for job in jobs):
-            hint = nearest(pattern, [job.name for job in jobs]) or "; see -m list"
+            hint = nearest_job(pattern, [job.name for job in jobs]) or "; see -m list"
             text = f"jobs = {shown('jobs', pattern)}: no job has this name{hint}"
             yield "jobs", text
     known = {tag for job in jobs for tag in job.tags}

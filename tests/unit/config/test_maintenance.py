@@ -19,7 +19,7 @@ HEAD = (
 )
 JOBS = [
     Job(JobKey("HTTPServerChecker", name), name, "h.py", "minute", tags=("web",))
-    for name in ("http shop", "http blog")
+    for name in ("http shop", "http blog", "http farm/a", "http farm/b")
 ]
 
 
@@ -91,6 +91,11 @@ def test_an_ordinary_window_is_not_odd(load):
             section(jobs="tcp *"),
             "settings.cfg:8: [maintenance night] jobs = tcp *: no job has this name; "
             "see -m list",
+        ),
+        (
+            section(jobs="http farm"),
+            "settings.cfg:8: [maintenance night] jobs = http farm: no job has this "
+            "name; it has hosts, each a job: 'http farm/*'",
         ),
         (
             section(jobs="http *\ntags = db"),
