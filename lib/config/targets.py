@@ -279,11 +279,12 @@ class _Sections:
 
     def _own_of_host(self, title: str) -> dict[str, OptionValue]:
         """Return the options of the section of one host; raise LayerError."""
-        own = self._layers.of(title)
-        for option in HOSTS_OPTIONS & own.keys():
+        given = self.ini.options(title)
+        # A template may have them for the section of all hosts.
+        for option in HOSTS_OPTIONS & given.keys():
             text = f"{option}: this section is about one host; leave it out"
-            raise LayerError(own[option].where, text)
-        return own
+            raise LayerError(given[option].where, text)
+        return self._layers.of(title)
 
     def _clean_title(self, name: str) -> str:
         """Return the title with single spaces: that of the file, if it is so."""

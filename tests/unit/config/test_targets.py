@@ -174,6 +174,15 @@ def test_a_host_of_no_section_is_a_warning_where_it_looks_like_one(approved):
     approved([str(problem) for problem in hosts_of_no_section(ini, "http")])
 
 
+def test_the_section_of_a_host_may_use_the_template_that_has_its_hosts():
+    text = "[template t]\nhosts = a, b\nurl = x\n[http web]\nuse = t\n"
+    found = targets(text + "[http web/a]\nuse = t\nmethod = get\n")
+    assert [(one.title, one.problem, len(one.options)) for one in found] == [
+        ("http web/a", None, 2),
+        ("http web/b", None, 1),
+    ]
+
+
 def test_a_host_whose_section_was_removed_is_no_target_beside_its_failing_job():
     text = "[http web]\nhosts = a, b\nurl = {host}\n[http web/a]\nurl = x\n"
     assert names_without("http web/a", text) == ["http web/b"]
