@@ -440,7 +440,7 @@ def _last_run(run: RunRecord, now: datetime, time_text: TimeText) -> str:
         f"{counted(run.warning, 'warning')}, {run.pending} pending"
     )
     if run.unreachable:
-        statuses += f", {run.unreachable} unreachable"
+        statuses += f", {run.unreachable} unreachable or blind"
     return (
         f"finished {time_text(run.ended_at)}, {duration(age(run.ended_at, now))} ago: "
         f"{counted(run.jobs, 'job')}, {run.ran} ran, {statuses}"

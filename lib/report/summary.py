@@ -103,7 +103,7 @@ def warning_records(facts: SummaryInput) -> list[Record]:
 
 
 def silent_jobs(facts: SummaryInput) -> dict[str, list[str]]:
-    """Return the jobs that are muted, acknowledged, in maintenance or disabled.
+    """Return the jobs that are muted, acknowledged, in maintenance, disabled, or blind.
 
     Their names, by the reason.
     """
@@ -368,7 +368,7 @@ def _sections(
     yield from _section("Failing", _count(bad), failing)
     yield from _section("Warnings", _count(warnings), warnings)
     silent_count = _count([name for names in silent.values() for name in names])
-    yield from _section("Muted or disabled", silent_count, silent_lines)
+    yield from _section("Muted, disabled or out of reach", silent_count, silent_lines)
     yield from _section("Recovered", recovered, recovery_lines(facts))
     yield from _section(
         "Certificates that expire within 30 days", _count(certificates), certificates

@@ -368,7 +368,7 @@ def test_status_tells_what_is_unreachable_from_what_is_failing(places):
     assert lines[0].startswith("tcp gw ")
     assert "unreachable: tcp gw is failing; 127.0.0.1" in lines[1]
     assert lines[1].split()[:3] == ["tcp", "web", "unreachable"]
-    assert "1 failing, 0 unknown, 0 warnings, 0 pending, 1 unreachable" in words
+    assert "1 failing, 0 unknown, 0 warnings, 0 pending, 1 unreachable or blind" in words
     listed = places.instance.run("-m", "list").out.splitlines()[1:3]
     assert listed[0].startswith("tcp gw") and " failing " in listed[0]
     assert listed[1].split()[:3] == ["tcp", "web", "unreachable"]
