@@ -95,7 +95,9 @@ IMAP_CODES = {
 _NOT_NOW = re.compile(
     r"try again|later\b|too many|maximum (number|connection)|simultaneous|concurrent"
     r"|connection limit|temporar|unavailable|not available|in use|busy|overload"
-    r"|internal (server )?error|server error|timed? ?out",
+    r"|internal (server )?error|server error|timed? ?out"
+    # As Gmail says it, and as Microsoft 365 does of a login that it has accepted.
+    r"|exceeded .*limit|limits? (exceeded|reached)|authenticated but not connected",
     re.I,
 )
 _NOT_EVER = re.compile(r"invalid|incorrect|wrong|bad (user|login|password)", re.I)
