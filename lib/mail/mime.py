@@ -190,7 +190,9 @@ def _encoded(text: str) -> list[str]:
 
 
 def _fits(word: str) -> bool:
-    return word.isascii() and "=?" not in word and len(word) < LINE_LENGTH
+    # After an end of an encoded word some readers drop the blank before the next.
+    is_plain = word.isascii() and not ("=?" in word or "?=" in word)
+    return is_plain and len(word) < LINE_LENGTH
 
 
 def _encoded_words(text: str) -> list[str]:

@@ -233,6 +233,7 @@ def independently_decoded(header):
     st.sampled_from(["web1", "Büro", "почта сервер"]),
 )
 @example("0 00ÜÜ😀Ü 0 0 0 00000Ü", "почта сервер")
+@example("?=?Ü", "web1")
 def test_a_subject_keeps_its_words_and_blanks_whoever_reads_it(subject, servername):
     settings = replace(SETTINGS, servername=servername)
     raw = compose(replace(MESSAGE, subject=subject), settings)
