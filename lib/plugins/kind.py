@@ -359,8 +359,13 @@ class KindTable:
                 raise TypeError(f"options[{name!r}]: expected option(...)")
             if not isinstance(name, str) or not re.fullmatch(_NAME, name):
                 raise TypeError(f"options[{name!r}]: expected a lower-case name")
+            if name in _RESERVED:
+                raise TypeError(
+                    f"options[{name!r}]: a target has something else of that name; "
+                    "give it another"
+                )
             is_taken = name in RETRY_OPTIONS and self.retries
-            if is_taken or name in (*POLICY_OPTIONS, *LAYOUT_OPTIONS, *_RESERVED):
+            if is_taken or name in (*POLICY_OPTIONS, *LAYOUT_OPTIONS):
                 raise TypeError(f"options[{name!r}]: every kind has that option")
             if known.read is fields.secret:
                 self.secrets.append(name)
