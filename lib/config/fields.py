@@ -347,12 +347,14 @@ def host(value: str) -> str:
         import ipaddress
 
         try:
-            ipaddress.IPv6Address(bare)
+            address = ipaddress.IPv6Address(bare)
         except ValueError as error:
             raise ValueError(
                 "expected a host name or an IP address, "
                 "the port as an option of its own"
             ) from error
+        if address.is_link_local and not address.scope_id:
+            raise ValueError(f"expected its interface, too, such as {bare}%eth0")
     return bare
 
 

@@ -157,6 +157,7 @@ def test_a_word_is_read_as_it_is_meant(read, value, found):
             (fields.host, name)
             for name in ('"a"', "*.a", "-a", "{host}", "a,b", "a;b", "$A", "a" * 254)
         ),
+        (fields.host, "fe80::1"),
         (fields.host, "a:80"),
         (fields.host, "[::1]:80"),
         *(
