@@ -18,6 +18,7 @@ from lib.config.fields import (
     CHANNEL_NAME,
     is_this_machine,
     many,
+    shell_sign,
     url,
 )
 from lib.config.hints import no_channel, no_contact
@@ -64,8 +65,6 @@ RECIPIENTS: Mapping[str, tuple[int, frozenset[str]]] = {
 }
 #: In ``?to=`` services differ in whether these stand between recipients; a comma does.
 _BETWEEN_PERHAPS = re.compile(r"[][;|/\\\s]|[^,]#")
-#: Words that mean something to a shell only.
-_SHELL_SIGN = re.compile(r"\||\|\||&|&&|;|[0-9&]?>{1,2}(&[0-9])?\S*|<\S*")
 #: What a secret for signatures begins with, by Standard Webhooks.
 SECRET_PREFIX = "whsec_"
 
@@ -278,10 +277,10 @@ class _Reader:
         if why := _why_not_program(words[0], program):
             self._add("command", f"command: {why}")
             return ()
-        if signs := [word for word in words if _SHELL_SIGN.fullmatch(word)]:
+        if sign := shell_sign(words):
             self._add(
                 "command",
-                f"command: no shell reads this, so {signs[0]} is an argument of "
+                f"command: no shell reads this, so {sign} is an argument of "
                 f"{program.name if program else words[0]}; write a script, or use "
                 "sh -c '...'",
                 is_warning=True,

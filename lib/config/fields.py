@@ -528,6 +528,14 @@ def host_names(value: str) -> tuple[str, ...]:
 _NAME_IN_REQUEST = r"(\[[0-9A-Fa-f:.]+\]|[^][\s:/@*?]+)(:[0-9]+)?"
 
 
+_SHELL_SIGN = r"\||\|\||&|&&|;|[0-9&]?>{1,2}(&[0-9])?\S*|<\S*"
+
+
+def shell_sign(words: Iterable[str]) -> str:
+    """Return the first word of a command that only a shell understands, or ""."""
+    return next((word for word in words if re.fullmatch(_SHELL_SIGN, word)), "")
+
+
 def command(value: str) -> tuple[str, ...]:
     """Return a command's words; no shell reads it."""
     import shlex

@@ -60,8 +60,6 @@ FOLDERS = "/usr/local/sbin /usr/local/bin /usr/sbin /sbin".split()
 PASSWORD = "CHECKER_PASSWORD"
 #: The variable by which a process is known to belong to a program.
 MARK = "CHECKER_COMMAND_ID"
-#: What only a shell understands.
-_SHELL_SIGN = re.compile(r"[|&;<>]|\|\||&&|\d?>>?(&\d)?|2>.*|>.*")
 #: These swallow or change the exit code, and why that is no good.
 WRAPPERS = {
     "cronic": "always ends with 0, whatever failed",
@@ -270,8 +268,8 @@ class CommandJob(bulk.InBulk, TargetJob):
         if target.cwd and not os.path.isdir(target.cwd):
             yield "cwd", f"there is no folder {target.cwd}", False
         words = target.command.words
-        if not target.shell and (signs := list(filter(_SHELL_SIGN.fullmatch, words))):
-            text = f"no shell reads this, so {signs[0]} is an argument; say shell = yes"
+        if not target.shell and (sign := fields.shell_sign(words)):
+            text = f"no shell reads this, so {sign} is an argument; say shell = yes"
             yield "command", text, True
         wrapper = os.path.basename(words[0])
         if wrapper in WRAPPERS:

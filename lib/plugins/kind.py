@@ -459,14 +459,23 @@ class KindTable:
     ) -> Iterator[Problem]:
         """Yield what ``-m validate`` says of a target that can be run.
 
-        That is a threshold or a ``{host}`` that is hardly meant so, and a secret that
-        is not to be had; a relative path of ``X_file`` starts at ``folder``.
+        That is a threshold, a ``{host}`` or a command that is hardly meant so, and a
+        secret that is not to be had.  A relative path of ``X_file`` starts at
+        ``folder``.
         """
         yield from self._idle_thresholds(section, target)
         yield from self._idle_retries(section, target)
         if not section.host:
             yield from self._hosts_not_given(section)
         for name in self.secrets:
+            words = getattr(target, f"{name}_command", None) or ()
+            if sign := fields.shell_sign(words):
+                text = (
+                    f"{name}_command: no shell reads this, so {sign} is an argument; "
+                    "use sh -c '...'"
+                )
+                where = target.places.get(name) or section.where
+                yield Problem(text, where, target.title, warning=True)
             try:
                 _secret(name, target, folder)
             except ValueError as error:

@@ -87,6 +87,17 @@ def test_a_command_that_prints_a_secret_ends_before_the_check(tmp_path):
     assert words in [problem.text for problem in table.advice(section, target, ROOT)]
 
 
+def test_a_command_that_prints_a_secret_is_read_by_no_shell(tmp_path):
+    table = KindTable("box", JobFrequency.HOUR, OPTIONS)
+    text = "[box a]\npath = /x\npin_command = echo 1234 | cat\n"
+    (section,) = target_sections(ini(text), "box")
+    target, _wrong = table.target(section)
+    (problem,) = table.advice(section, target, tmp_path)
+    words = "pin_command: no shell reads this, so | is an argument; use sh -c '...'"
+    assert (problem.text, problem.warning) == (words, True)
+    assert problem.where == section.options["pin_command"].where
+
+
 def test_of_thousands_of_targets_none_takes_a_dict():
     table = KindTable("box", JobFrequency.HOUR, OPTIONS)
     (section,) = target_sections(ini("[box a]\npath = /x\n"), "box")
