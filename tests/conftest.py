@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -35,6 +36,17 @@ hypothesis.settings.load_profile("long" if LONG else "short")
 
 #: Any test may be marked with a row of the list of faults, and have approved texts.
 pytest_plugins = ("pytester", "tests.faults.marks", "tests.support.approved")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Find the tests, of which all stay: looking for garbage meanwhile is in vain."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ CHECKOUT = Path(os.environ.get("CHECKER_ROOT", OURS)).resolve()
 #: The stories were told by it first.
 BEFORE = "0bca2c4"
 #: A story of more runs takes long.
-SHORT_RUNS = 5
+SHORT_RUNS = 4
 
 
 @pytest.fixture(scope="module")

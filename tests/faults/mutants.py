@@ -77,14 +77,17 @@ class Planted:
         for name in ("lib", "jobs"):
             shutil.copytree(source / name, folder / name)
         shutil.copy(source / "checker.py", folder)
-        path = folder / self.file
-        text = path.read_text()
+        (folder / self.file).write_text(self.text())
+        return folder
+
+    def text(self) -> str:
+        """Return what its file has with this design."""
+        text = (CHECKER.parent / self.file).read_text()
         for old, new in self.changes:
             count = text.count(old)
             assert count == 1, f"{self.file} has {count} times, not once:\n{old}"
             text = text.replace(old, new)
-        path.write_text(text)
-        return folder
+        return text
 
 
 @dataclass(frozen=True)

@@ -143,9 +143,8 @@ WRONG = [
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda one: one.name)
-def test_what_is_wrong_can_be_planted(tmp_path, wrong):
-    text = (wrong.plant(tmp_path) / wrong.file).read_text()
-    compile(text, wrong.file, "exec")
+def test_what_is_wrong_can_be_planted(wrong):
+    compile(wrong.text(), wrong.file, "exec")
 
 
 if LONG:

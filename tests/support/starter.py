@@ -89,6 +89,9 @@ def make_ready() -> None:
 #: What is not loaded before: cryptography, which lib loads when it is needed, as well.
 SELDOM_NEEDED = ("lib.mail.folders", "lib.net.dns", "lib.web")
 NEEDED_LATER = (
+    "configparser",
+    "cronsim",
+    "difflib",
     "email.headerregistry",
     "email.message",
     "email.policy",

@@ -94,12 +94,17 @@ def failure(load, tmp_path):
 
 
 def kinds_in(settings: Settings) -> list[Discovered]:
-    """Return what the workers of the kinds that ship find."""
-    files = {file.name: file for file in settings.job_files if file.ships}
+    """Return what the workers find of the kinds that the title of a section has."""
+    titles = " ".join(settings.ini.sections)
     return [
-        discover(files[name], settings.ini, settings.alertcontact, settings.secrets)
-        for name in KIND_FILES.values()
+        found_of(file, settings) for kind, file in KIND_FILES.items() if kind in titles
     ]
+
+
+def found_of(file: str, settings: Settings) -> Discovered:
+    """Return what the worker of a kind that ships finds."""
+    files = {file.name: file for file in settings.job_files if file.ships}
+    return discover(files[file], settings.ini, settings.alertcontact, settings.secrets)
 
 
 def targets_of(settings: Settings) -> list[Target]:
@@ -177,6 +182,12 @@ def test_the_least_that_is_needed(load, tmp_path):
     assert targets_of(settings) == []
     assert settings.problems == ()
     assert settings.path == tmp_path / "settings.cfg"
+
+
+def test_without_sections_of_its_own_no_kind_says_anything(load):
+    settings = load(GENERAL + NO_MAIL)
+    found = [found_of(file, settings) for file in KIND_FILES.values()]
+    assert [(kind.jobs, kind.problems) for kind in found] == [((), ())] * len(found)
 
 
 def test_several_people_may_be_notified(load):

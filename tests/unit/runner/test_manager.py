@@ -117,14 +117,18 @@ def test_each_of_several_guilty_ones_is_named(folder):
 
 
 #: Loops in C that hold the interpreter's lock: no thread of ours gets its turn.
-STUCK = {
-    "a regular expression": "re.match(r'(a+)+$', 'a' * 64 + 'b')",
-    "a sum": "sum(range(10**12))",
-    "a sleep that locks": "ctypes.PyDLL(None).sleep(60)",
-}
+STUCK = [
+    pytest.param(
+        "re.match(r'(a+)+$', 'a' * 64 + 'b')",
+        id="a regular expression",
+        marks=pytest.mark.long,
+    ),
+    pytest.param("sum(range(10**12))", id="a sum"),
+    pytest.param("ctypes.PyDLL(None).sleep(60)", id="a sleep that locks"),
+]
 
 
-@pytest.mark.parametrize("loop", STUCK.values(), ids=STUCK)
+@pytest.mark.parametrize("loop", STUCK)
 def test_a_loop_in_c_that_is_deaf_is_killed_at_its_deadline(
     folder, impatient, loop, approved
 ):

@@ -315,7 +315,7 @@ def shown_of(folder, until):
     ]
 
 
-@pytest.mark.parametrize("ages", [None, AGES])
+@pytest.mark.parametrize("ages", [pytest.param(None, marks=pytest.mark.long), AGES])
 def test_a_renamed_job_has_the_history_of_its_old_names(tmp_path, ages):
     for name in ("renamed", "one"):
         (tmp_path / name).mkdir()
