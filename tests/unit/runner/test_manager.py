@@ -403,7 +403,8 @@ def test_what_a_worker_says_that_it_must_not_is_not_believed(folder, caplog):
 import gc
 def the_pipe():
     gc.unfreeze()
-    return next(f for f in gc.get_objects() if getattr(f, "__name__", "") == "emit")
+    names = ((getattr(f, "__qualname__", ""), f) for f in gc.get_objects())
+    return next(f for name, f in names if name == "_emitter.<locals>.emit")
 """
     execute = """
         say = the_pipe()
