@@ -67,6 +67,8 @@ def watched(words: Sequence[str], last: str, lines: int = 50) -> str:
         except OSError:
             # It has ended.
             break
+    # What comes right before a pause begins is heeded only when that ends.
+    time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     os.close(ours)
     process.wait(timeout=60)
