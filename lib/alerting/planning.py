@@ -80,6 +80,14 @@ class Progress(msgspec.Struct, frozen=True):
     many_to_come: bool = False
     #: The jobs that it has judged.
     judged: Collection[JobKey] = ()
+    #: When it found that this machine is blind no more; None: it was not blind.
+    sees_since: datetime | None = None
+
+    def outdates(self, send_log: SendLog) -> bool:
+        """Return whether the last attempt says nothing of how it is now."""
+        if self.sees_since is None or send_log.failed_at is None:
+            return False
+        return send_log.failed_at < self.sees_since
 
 
 NO_RUN = Progress()
@@ -114,7 +122,8 @@ def plan(
             return Plan()
         records = [_without_kinds(record, URGENT) for record in records]
     attempt_at = ratelimit.next_attempt_at(send_log)
-    if attempt_at is not None and now < attempt_at:
+    is_early = attempt_at is not None and now < attempt_at
+    if is_early and not progress.outdates(send_log):
         records = [_with_kinds(record, URGENT) for record in records]
         bundles = {}
     planner = _Planner(send_log, limits, now, zone, progress, command, windows)

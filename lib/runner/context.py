@@ -90,6 +90,8 @@ class Reach(msgspec.Struct, eq=False):
     silent: dict[str, str] | None = None
     #: The run has to end before one has answered, or all have had their time.
     is_cut_short: bool = False
+    #: When one was found to answer, after this machine had been blind.
+    sees_since: datetime | None = None
 
 
 class RunContext(msgspec.Struct, eq=False, kw_only=True):

@@ -438,10 +438,14 @@ def _go_blind(ctx: RunContext, silent: dict[str, str]) -> None:
 
 
 def see_again(ctx: RunContext) -> None:
-    """Say from when until when this machine was blind, if it was."""
+    """Say from when until when this machine was blind, if it was.
+
+    What could not be sent meanwhile is tried at once: no alert is due about that.
+    """
     since, now = ctx.run.blind_since, ctx.now()
     if since is None:
         return
+    reach_of(ctx).sees_since = now
     from lib.alerting.templates import blind_message
 
     ctx.run = replace(ctx.run, blind_since=None)

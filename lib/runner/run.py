@@ -389,6 +389,7 @@ def _progress(ctx: RunContext) -> Progress:
         ctx.workers.is_done,
         ctx.workers.left > MANY,
         ctx.judged,
+        sees_since=ctx.reach.sees_since if ctx.reach else None,
     )
 
 

@@ -511,6 +511,13 @@ def test_during_an_outage_one_message_is_tried_and_then_none_for_a_while():
     assert not plan(jobs(5), send_log=outage(minutes_ago=1)).envelopes
 
 
+def test_after_blindness_one_is_tried_at_once_but_not_again():
+    log = outage(minutes_ago=1)
+    assert names(plan(jobs(5), send_log=log, sees_since=LATER)) == ["m0"]
+    again = replace(log, failed_at=LATER)
+    assert names(plan(jobs(5), send_log=again, sees_since=LATER)) == []
+
+
 def test_during_an_outage_the_one_with_the_fewest_attempts_is_tried():
     refused = [
         record(f"job{number}", message(f"m{number}", attempts=3, retry_at=LATER + HOUR))

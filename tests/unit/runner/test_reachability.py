@@ -368,7 +368,8 @@ def test_status_tells_what_is_unreachable_from_what_is_failing(places):
     assert lines[0].startswith("tcp gw ")
     assert "unreachable: tcp gw is failing; 127.0.0.1" in lines[1]
     assert lines[1].split()[:3] == ["tcp", "web", "unreachable"]
-    assert "1 failing, 0 unknown, 0 warnings, 0 pending, 1 unreachable or blind" in words
+    assert "1 failing, 0 unknown, 0 warnings, 0 pending" in words
+    assert ", 1 unreachable or blind" in words
     listed = places.instance.run("-m", "list").out.splitlines()[1:3]
     assert listed[0].startswith("tcp gw") and " failing " in listed[0]
     assert listed[1].split()[:3] == ["tcp", "web", "unreachable"]
@@ -486,6 +487,24 @@ def test_anchors_that_are_taken_out_end_it(tmp_path, server):
     first, second = places.subjects()
     assert first.startswith("blind from ")
     assert second.startswith("tcp web is failing")
+
+
+@pytest.mark.long
+def test_what_could_not_be_mailed_while_blind_leaves_as_soon_as_it_is_over(
+    tmp_path, server
+):
+    places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
+    places.target("web", closed_port())
+    server.go_away()
+    for _ in range(10):
+        places.run()
+    decisions = places.instance.run("-m", "why", "network").out
+    assert "one message is tried after" in decisions
+    server.come_back()
+    with Listener() as there:
+        places.change("255.255.255.255:9", f"127.0.0.1:{there.port}")
+        places.run()
+    assert places.subjects()[0].startswith("network is OK again")
 
 
 @pytest.mark.long
