@@ -128,8 +128,12 @@ def plain(rdtype: dns.rdatatype.RdataType, text: str) -> str:
     if it is no record of the type.
     """
     text = text.strip()
-    if rdtype == dns.rdatatype.TXT and not re.fullmatch('".*"', text):
-        return text
+    if rdtype == dns.rdatatype.TXT:
+        if not re.fullmatch('".*"', text):
+            return text
+        # In one pair of quotes it may be longer than the strings of a record are.
+        if in_quotes := re.fullmatch(r'"([^"\\]*)"', text):
+            return in_quotes[1]
     try:
         record = dns.rdata.from_text(
             dns.rdataclass.IN, rdtype, text, origin=dns.name.root, relativize=False
