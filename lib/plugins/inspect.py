@@ -137,11 +137,13 @@ class JobInspector:
 
     def _is_as_its_class(self) -> bool:
         """Return whether what its class and the settings say holds for it, too."""
+        cls: Any = type(self._job)
         return not (
             self._formerly
             or self._said
             or isinstance(self._job, TargetJob)
             or not _OF_A_JOB.isdisjoint(vars(self._job))
+            or _computes_values(cls)
         )
 
     def _described_like(self, like: Job) -> Job:
@@ -312,17 +314,16 @@ _POLICY_HOOKS = (
     ("flappingAfter", "flapping", JobInspector._flapping),
 )
 _HOOKS = ("contact", *(hook for hook, *_how in (*_JOB_HOOKS, *_POLICY_HOOKS)))
-#: What is the class's, unless a job has it itself.
-_OF_A_JOB = frozenset(
-    (
-        *_HOOKS,
-        "check_now",
-        "former_identity",
-        "has_pending_limit",
-        "is_across_network",
-        "notifies_recovery",
-    )
+#: What a class says of its jobs beside its hooks.
+_VALUES = (
+    "check_now",
+    "former_identity",
+    "has_pending_limit",
+    "is_across_network",
+    "notifies_recovery",
 )
+#: What is the class's, unless a job has it itself.
+_OF_A_JOB = frozenset((*_HOOKS, *_VALUES))
 
 
 @lru_cache
@@ -331,6 +332,12 @@ def _own_hooks(cls: Any) -> frozenset[str]:
     return frozenset(
         hook for hook in _HOOKS if getattr(cls, hook) is not getattr(JobBase, hook)
     )
+
+
+@lru_cache
+def _computes_values(cls: Any) -> bool:
+    """Return whether one of these is a property, so that each job has its own."""
+    return any(hasattr(getattr(cls, name), "__get__") for name in _VALUES)
 
 
 # Targets, of which thousands may be alike.

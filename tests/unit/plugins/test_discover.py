@@ -347,6 +347,7 @@ class Many(JobSpawner):
             One(config, "first"), One(config, "second"), Two(config, 1), Two(config, 2),
             One(other, "elsewhere"), Two(config, 3), One(config, "said"), Three(config),
             One(config, "own"), One(config, "last"), Three(config, "x"), Two(other, 4),
+            Four(config, 5), Four(config, 6),
         ]
         jobs[8].timeout = lambda: 11
         jobs[8].former_identity = "One|before"
@@ -373,6 +374,9 @@ class Two(JobBase):
 class Three(One):
     check_now = "status"
     def executeEvery(self): return f"{len(self.getName())}min"
+
+class Four(Two):
+    former_identity = property(lambda self: f"Once|{self.number}")
 """
 
 
@@ -401,6 +405,7 @@ def test_jobs_of_one_class_are_described_as_each_alone(tmp_path):
     assert facts["One|elsewhere"].contact == ("other@b.example",)
     assert (facts["One|said"].schedule, facts["One|last"].schedule) == ("2h", "hour")
     assert (facts["One|own"].timeout_s, facts["One|own"].was) == (11, "One|before")
+    assert (facts["Four|5"].was, facts["Four|6"].was) == ("Once|5", "Once|6")
     assert [job.is_across_network for job in together].count(True) == 1
 
 
