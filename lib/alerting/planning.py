@@ -44,6 +44,9 @@ MAX_SINGLE = 5
 MAX_IN_BUNDLE = 20_000
 #: How long the first message waits for others to be bundled with it.
 GATHER = timedelta(seconds=5)
+#: How long a run may be at work while one that is tried in an outage waits for it; the
+#: rest of its time is for the session.
+LONGEST_WAIT = timedelta(seconds=25)
 #: What has waited for so long leaves at once, to keep what is promised.
 PRESSING_AFTER = ratelimit.PROMISE - timedelta(seconds=10)
 #: Kinds that are useless if late: they are sent before others.
@@ -354,10 +357,12 @@ class _Planner:
         """Return the queues whose job this run has not judged yet.
 
         If it finds the job OK, one message tells both.  Nothing waits for that if it
-        would leave too late.
+        would leave too late, or if little time would be left to try it.
         """
         began_at = self._progress.began_at
         if self._progress.jobs_done or began_at is None:
+            return []
+        if self._is_outage and self._now - began_at >= LONGEST_WAIT:
             return []
         awaited = [
             queue

@@ -547,6 +547,9 @@ def test_during_an_outage_one_in_doubt_waits_for_what_was_tried_less_often():
     assert names(in_a_run(again, send_log=outage())) == ["old"]
     new = [in_doubt(), *jobs(1, at=LATER + 19 * SECOND)]
     assert names(in_a_run(new, judged=["job0"], send_log=outage())) == []
+    # Then there is time left to send it, however long others take.
+    late = LATER + planning.LONGEST_WAIT
+    assert names(in_a_run(both, now=late, send_log=outage())) == ["m0"]
     alike = [in_doubt(), *jobs(1, at=LATER, attempts=1)]
     assert names(plan(alike, send_log=outage())) == ["m0"]
 
