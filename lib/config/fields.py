@@ -528,7 +528,8 @@ def host_names(value: str) -> tuple[str, ...]:
 _NAME_IN_REQUEST = r"(\[[0-9A-Fa-f:.]+\]|[^][\s:/@*?]+)(:[0-9]+)?"
 
 
-_SHELL_SIGN = r"\||\|\||&|&&|;|[0-9&]?>{1,2}(&[0-9])?\S*|<\S*"
+#: What has angle brackets on both sides, such as ``<title>``, is meant as it is.
+_SHELL_SIGN = r"\||\|\||&|&&|;|[0-9&]?>{1,2}(&[0-9])?\S*|<[^\s>]*"
 
 
 def shell_sign(words: Iterable[str]) -> str:

@@ -377,6 +377,14 @@ def test_no_descriptor_is_left_open():
                 "say shell = yes"
             ],
         ),
+        ({"command": "echo '<title>' '<a@example.com>' '<>'"}, []),
+        (
+            {"command": "cat <list"},
+            [
+                "warning: command: no shell reads this, so <list is an argument; say "
+                "shell = yes"
+            ],
+        ),
         (
             {"command": "cronic true"},
             [
