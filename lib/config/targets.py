@@ -500,6 +500,11 @@ def _expected(option: str, word: str) -> str:
         return "expected one host name or address a line"
     if " " in word:
         return "expected host names or addresses with commas between"
+    if _is_ipv6(word):
+        try:
+            host_field(word)
+        except ValueError as error:
+            return str(error)
     return "expected a host name or an address"
 
 

@@ -222,7 +222,8 @@ def test_hosts_may_stand_in_a_file(tmp_path):
         "[http web]\nhosts = a, b c\n",
         "[http web]\nhosts = a, u:p@b\n",
         "[http web]\nhosts = u:p@b, c d\n",
-        "[http web]\nhosts = *.example, -x, {host}, a:80, a_b, fass\u00e9.example\n",
+        "[http web]\n"
+        "hosts = *.example, -x, {host}, fe80::1, a:80, a_b, fass\u00e9.example\n",
         "[http web]\nhosts = a\n[http web/aa]\nurl = x\n",
         "[http web]\nhosts = a\nurl = x\n[http web/a]\nuse = none\n",
         "[http web]\nhosts = a, b\nurl = x\n[http web/b]\nhosts = c\n",
