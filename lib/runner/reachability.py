@@ -160,8 +160,7 @@ def _judged(ctx: RunContext, report: JobReport) -> JobReport:
         try:
             ctx.dependencies().check(job.key)
         except NotThereError as error:
-            is_known = ctx.is_discovery_whole and ctx.workers.have_loaded
-            if is_known and (job.rule is None or ctx.only is None):
+            if _are_names_known(ctx, job):
                 return _with_problem(ctx, report, error)
             # The one meant may be in a job file that cannot be loaded now.
             if job.rule is not None:
@@ -185,6 +184,16 @@ def _judged(ctx: RunContext, report: JobReport) -> JobReport:
     if has_parents and _counts_on_parents(report):
         return _behind_parents(ctx, report)
     return report
+
+
+def _are_names_known(ctx: RunContext, job: Job) -> bool:
+    """Return whether a name that no job has is wrong, and not that of one to come."""
+    if not (ctx.is_discovery_whole and ctx.workers.have_loaded):
+        return False
+    if ctx.only is None:
+        return True
+    # A check of some jobs loads not all files.  If it is wrong, runs have said so.
+    return job.rule is None and last_status(ctx.session.record_of(job)).is_failure
 
 
 def _by_rule(ctx: RunContext, report: JobReport) -> JobReport:

@@ -421,6 +421,19 @@ def test_depends_that_cannot_be_used_does_not_hide_why_the_target_fails(places, 
     assert "; the check said: 127.0.0.1:" in mail.body.partition("\n\n")[0]
 
 
+def test_a_check_of_some_jobs_does_not_know_all_names(places):
+    with Listener() as there:
+        places.target("web", there.port, "depends = disk root")
+        places.target("shop", there.port, "depends = disk rot")
+        places.change("[tcp web]", "[disk root]\npath = /\n[tcp web]")
+        checked = places.instance.run("-m", "check", "tcp *")
+        assert (checked.code, "there is no job" in checked.out) == (0, False)
+        places.run()
+        checked = places.instance.run("-m", "check", "tcp *").out
+    assert checked.count("there is no job") == 1
+    assert "there is no job 'disk rot'" in checked
+
+
 # Anchors.
 
 
