@@ -42,7 +42,7 @@ from lib.plugins.errors import (
     shown,
 )
 from lib.plugins.inspect import JobInspector, WrongAnswer, named, policy_said
-from lib.plugins.kind import Clash, KindTable
+from lib.plugins.kind import Clash, KindTable, Target
 from lib.plugins.target import TargetJob
 
 #: The most jobs that one file may have, against a spawner that does not end.
@@ -210,7 +210,7 @@ class _Discoverer(msgspec.Struct):
             if "was" in section.options:
                 renamed.append(section)
             target, problems = table.target(section)
-            while not problems and (clashes := [*cls.wrong_together(target)]):
+            while not problems and (clashes := _clashes(cls, target)):
                 less = _with_fewer_defaults(section, clashes, cls.yields)
                 if less is None:
                     problems = [
@@ -392,6 +392,14 @@ def kind_of(file: JobFile) -> KindInfo:
     cls = getattr(_import(file), file.name)
     info = table_of(file, cls).info(str(file.path))
     return replace(info, guide=cls.guide)
+
+
+def _clashes(cls: type[TargetJob], target: Target) -> list[Clash]:
+    """Return what does not go together; a class of one's own may yield bare texts."""
+    return [
+        one if isinstance(one, Clash) else Clash(str(one), ())
+        for one in cls.wrong_together(target)
+    ]
 
 
 def _given(section: TargetSection, clash: Clash) -> dict[str, str]:

@@ -584,6 +584,8 @@ class Lamp(TargetJob):
             yield Clash("expected one, or none of watts", ("colour",))
         if target.watts and not target.colour:
             yield Clash("it is about a colour; give colour", ("watts",))
+        if target.user == "eve":
+            yield "eve knows no lamp"
 
     def check(self, target, deadline):
         raise CheckFailed(f"it has {sorted(target.given_options)}")
@@ -603,6 +605,7 @@ class Lamp(TargetJob):
         # What is wrong, or may be meant, never does.
         ("colour = none", "watts = 5", "expected one, or none of watts"),
         ("", "watts = 5", "it is about a colour; give colour"),
+        ("", "user = eve", "[lamp a] eve knows no lamp"),
     ],
 )
 def test_a_default_that_does_not_go_with_a_section_yields(
