@@ -24,6 +24,7 @@ from lib.jobbase import (
     text,
 )
 from lib.net import bulk, connect
+from lib.net.address import is_address
 from lib.net.connect import NotTried, Unreachable
 
 if TYPE_CHECKING:
@@ -60,17 +61,6 @@ def asked_name(value: str) -> str:
 
     name_of(value)
     return value
-
-
-def is_address(value: str) -> bool:
-    """Return whether it is an address; the name of its PTR records is asked for."""
-    import ipaddress
-
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        return False
-    return True
 
 
 def record_type(value: str) -> str:

@@ -8,7 +8,6 @@ group by something else, yield it in ``_traits``.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
@@ -24,6 +23,7 @@ from lib.core.messages import MAX_BODY, Bundle, Message
 from lib.core.records import Record
 from lib.core.settings import Command, bare_command
 from lib.core.text import counted, first_line, mail_time, wrapped
+from lib.net.address import is_address
 
 #: A part of a bundle has at most about this many bytes, because mail clients hide the
 #: rest: Gmail shows 102 kB.
@@ -353,17 +353,9 @@ def _traits(message: Message) -> Iterator[Trait]:
     if message.reason:
         yield Trait("reason", message.reason)
     if message.host:
-        yield Trait("address" if _is_address(message.host) else "host", message.host)
+        yield Trait("address" if is_address(message.host) else "host", message.host)
     for address in message.addresses:
         yield Trait("address", address)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _title(key: Trait | str, traits_of: Sequence[tuple[Trait, ...]]) -> str:

@@ -11,6 +11,17 @@ from lib.core.sanitize import secrets_in_headers as secrets_in_headers  # noqa: 
 from lib.core.sanitize import secrets_in_query as secrets_in_query  # noqa: F401
 
 
+def is_address(text: str) -> bool:
+    """Return whether it is an IP address, and no name."""
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def ascii_domain(domain: str) -> str:
     """Return a name as DNS and TLS have it; raise ValueError if it has no such form.
 
