@@ -386,17 +386,21 @@ def _wrong_logins(target: Target) -> Iterator[Clash]:
     """Yield where there are two logins, or how to send one that is not given."""
     in_url = urlsplit(target.url)
     #: What is given of a user, and in which option.
-    users = {
-        **({"the user in url": "url"} if in_url.username else {}),
-        **({"user": "user"} if target.user else {}),
-        **({"password": "password"} if "password" in target.places else {}),
-    }
+    users = [
+        (words, name)
+        for is_given, words, name in (
+            (in_url.username, "the user in url", "url"),
+            (target.user, "user", "user"),
+            ("password" in target.places, "password", "password"),
+        )
+        if is_given
+    ]
     has_token = "token" in target.places
     if has_token and users:
-        words, option_ = next(iter(users.items()))
+        words, name = users[0]
         yield Clash(
             f"token and {words} are given; keep one, as only the token is sent",
-            ("token", option_),
+            ("token", name),
         )
     if in_url.username and target.user:
         words = "user is given, and there is one in url; keep one"
@@ -409,11 +413,10 @@ def _wrong_logins(target: Target) -> Iterator[Clash]:
         yield Clash(words, ("auth",))
     names = [line.partition(":")[0].lower() for line in target.headers]
     if "authorization" in names and (has_token or users):
-        given = {"token": "token"} if has_token else users
-        words, option_ = next(iter(given.items()))
+        words, name = ("token", "token") if has_token else users[0]
         yield Clash(
             f"headers has Authorization, and {words} is given; keep one",
-            ("headers", option_),
+            ("headers", name),
         )
 
 

@@ -402,20 +402,20 @@ def _clashes(cls: type[TargetJob], target: Target) -> list[Clash]:
     ]
 
 
-def _given(section: TargetSection, clash: Clash) -> dict[str, str]:
-    """Return the options of a clash by their names in the section.
+def _given(options: Container[str], clash: Clash) -> dict[str, str]:
+    """Return the options of a clash by their names among those that are given.
 
     There may be ``password_file`` for ``password``.
     """
     names = {
         name + suffix: name for name in clash.options for suffix in SECRET_SUFFIXES
     }
-    return {name: names[name] for name in names if name in section.options}
+    return {name: names[name] for name in names if name in options}
 
 
 def _place(section: TargetSection, clash: Clash) -> str:
     """Return where the first option of a clash is given; else where the section is."""
-    for name in _given(section, clash):
+    for name in _given(section.options, clash):
         return section.options[name].where
     return section.where
 
@@ -429,7 +429,7 @@ def _with_fewer_defaults(
     """
     options = dict(section.options)
     for clash in clashes:
-        given = _given(replace(section, options=options), clash)
+        given = _given(options, clash)
         by_default = [
             name
             for name in given
