@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
 
@@ -419,7 +419,13 @@ def deliver(
     unsent: list[Envelope] = []
     why_not_primary = accounts.why_not_primary
     if tried:
-        first = _Session(settings, emit, limit_s / 2, has_another=True)
+        first = _Session(
+            settings,
+            emit,
+            limit_s / 2,
+            has_another=True,
+            late_before=accounts.late_before,
+        )
         unsent = first.send(tried)
         why_not_primary = why_not_primary or first.why
         if first.failure:
@@ -453,6 +459,7 @@ class _Session:
         *,
         account: Mail | None = None,
         has_another: bool = False,
+        late_before: datetime | None = None,
     ) -> None:
         self._settings = settings
         self._emit = emit
@@ -461,6 +468,7 @@ class _Session:
         self._via = "backup" if account else ""
         #: Failures of this account leave the mail to another one.
         self._has_another = has_another
+        self._late_before = late_before
         #: A sentence that is added to each mail.
         self.note = ""
         #: Why the account failed, in words and as a frame.
@@ -544,15 +552,29 @@ class _Session:
                     # A session takes so many mails, and this one was too many.
                     self._left.insert(0, envelope)
                     break
-                self._held_back[job] = self._has_another and (
-                    failure.is_about_us or failure.is_servers_trouble
-                )
+                self._held_back[job] = self._is_for_another(envelope, failure)
                 if self._held_back[job]:
                     self._leave([envelope], why)
                 else:
                     self._emit(["unsent", name, {**why, "begun": True}, self._via])
             is_first = False
         return why
+
+    def _is_for_another(self, envelope: Envelope, failure: DeliveryFailure) -> bool:
+        """Return whether a mail that was not accepted is left to another account.
+
+        Also one that is put off and late already, and one that would be given up.
+        """
+        if not self._has_another:
+            return False
+        if failure.is_about_us or failure.is_servers_trouble:
+            return True
+        if failure.in_doubt or _is_round_trip(envelope):
+            return False
+        if failure.permanent:
+            return envelope.message.shortened and not failure.refused
+        is_late = self._late_before is not None and envelope.oldest < self._late_before
+        return failure.is_about_all and is_late
 
     def _leave(self, envelopes: Iterable[Envelope], why: dict[str, Any]) -> None:
         self._over += envelopes

@@ -735,6 +735,8 @@ class Accounts(msgspec.Struct, frozen=True):
     backup: Mail | None = None
     #: Why the primary account is skipped; empty: it is tried.
     why_not_primary: str = ""
+    #: What is older is late; what the primary account puts off leaves by the backup.
+    late_before: datetime | None = None
 
 
 def accounts(
@@ -751,8 +753,9 @@ def accounts(
     """
     if mail.backup is None or ratelimit.backup_is_held(send_log, now):
         return Accounts()
+    late_before = now - ratelimit.PROMISE
     if ratelimit.is_held(send_log, now):
-        return Accounts(mail.backup, HELD)
+        return Accounts(mail.backup, HELD, late_before)
     time_text = partial(mail_time, zone=zone)
     why = health.trouble(health.proof_in(records), now, time_text)
-    return Accounts(mail.backup, why)
+    return Accounts(mail.backup, why, late_before)

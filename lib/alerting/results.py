@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from lib.core import policy
 from lib.core.messages import Message
 from lib.core.text import first_line
-from lib.mail.replies import is_lasting, refuses_login
+from lib.mail.replies import is_lasting, refuses_login, refuses_sender
 
 #: The length of a shortened mail.
 SHORT_BODY = 1000
@@ -123,7 +123,11 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
         """Return whether another account may be able to send the same mail."""
         if self.in_doubt or self.permanent:
             return False
-        about_sender = self.step in _SESSION_STEPS or self.code in _LOGIN_CODES
+        about_sender = (
+            self.step in _SESSION_STEPS
+            or self.code in _LOGIN_CODES
+            or refuses_sender(self.step, self.answer)
+        )
         relay = self.status.startswith("5.7.") or "relay" in self.answer.lower()
         return about_sender or self.is_login or self.is_limit or relay
 
@@ -150,6 +154,8 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
             return False
         # A reply to a recipient is mostly about that mailbox.
         about_us = not self.refused or self.status.startswith("4.7.")
+        if _ABOUT_MAILBOX.match(self.answer):
+            return False
         passing = self.code is not None and 400 <= self.code < 500
         return passing and about_us and bool(_TOO_MUCH.search(self.answer))
 

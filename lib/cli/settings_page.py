@@ -100,9 +100,9 @@ _ABOUT: Mapping[str, str] = {
     ),
     "email backup": (
         "The backup account. Mail leaves by it while the primary account refuses us, "
-        "is rate-limiting us or cannot be reached, and while the proof that the "
-        "primary account's mail arrives has failed. Each such mail says so in its last "
-        "lines."
+        "is rate-limiting us or cannot be reached, puts a mail off for 5 minutes, and "
+        "while the proof that the primary account's mail arrives has failed. Each such "
+        "mail says so in its last lines."
     ),
     "defaults": (
         "For every job that does not say otherwise: targets, and your own job classes. "

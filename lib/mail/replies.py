@@ -108,6 +108,23 @@ _ABOUT_COMMAND = (500, 501, 502, 503, 504, 530, 538)
 _ABOUT_LOGIN = (525, 534, 535)
 #: Refusals that speak of us or of the day, not of this mail or this address.
 _ABOUT_US = re.compile(r"^5\d\d 5\.4\.5\b|^(503|530|534|535|538)\b|relay", re.I)
+#: Refusals of the sender (RFC 3463), also as Postfix and Exim put them off until they
+#: know a recipient.
+_OF_SENDER = re.compile(
+    r"^5\d\d 5\.1\.[78]\b|sender (address rejected|verify fail)", re.I
+)
+#: Refusals of the account or the domain for which the server has heard the whole mail:
+#: RFC 5248, 7372 and 7505, and what Microsoft 365, Amazon SES and the like say.
+_OF_ACCOUNT = re.compile(
+    r"^5\d\d 5\.7\.(13|2\d|60|[57]\d\d)\b|not verified|verified sender|suspended"
+    r"|outbound ?spam|send ?as ?denied|permissions? to send|unusual sending"
+    r"|send(ing|er)? (limit|quota)",
+    re.I,
+)
+
+
+#: Steps at which the server has taken sender and recipients.
+_STEPS_OF_MAIL = ("DATA", "end of mail")
 
 
 class DeliveryError(Exception):
@@ -155,16 +172,27 @@ def is_lasting(step: str, answer: str) -> bool:
     """Return whether the same mail would be refused again, however often it is tried.
 
     So are 5xx to a recipient or to the mail.  Not so what speaks of the sender's
-    standing (no login, no relaying, blocked, the day's limit): that holds for every
-    mail, and mending it lets them all out.
+    standing (no login, no relaying, blocked, suspended, the day's limit): that holds
+    for every mail, and mending it lets them all out.
     """
     if not answer.startswith("5") or _ABOUT_US.search(answer):
+        return False
+    if refuses_sender(step, answer):
         return False
     if step == "MAIL FROM":
         return answer.startswith("552")
     if step == "RCPT TO":
         return not status_of(answer).startswith("5.7.")
-    return step in ("DATA", "end of mail")
+    return step in _STEPS_OF_MAIL
+
+
+def refuses_sender(step: str, answer: str) -> bool:
+    """Return whether an answer refuses all mail of this account or this sender."""
+    if not answer.startswith("5"):
+        return False
+    if _OF_SENDER.search(answer):
+        return True
+    return step in _STEPS_OF_MAIL and bool(_OF_ACCOUNT.search(answer))
 
 
 def refuses_login(step: str, code: int | None, status: str = "") -> bool:
@@ -208,6 +236,11 @@ def refusal_remedy(mail: Mail, step: str, answer: str) -> str:
         return _wants_login(mail, answer)
     if step == "MAIL FROM" and answer.startswith(("550", "553", "554")):
         return "the server may want the login's own address as [email] user"
+    if refuses_sender(step, answer):
+        return (
+            "the server refuses all mail of this account or sender: ask its admin, and "
+            "check [email] user and sender"
+        )
     return ""
 
 

@@ -58,14 +58,16 @@ def test_the_second_is_for_when_the_first_is_not_proven(memory, why):
 
 def test_the_second_is_for_when_the_first_holds_us_off():
     send_log = SendLog(held_until=NOON + timedelta(minutes=10))
-    assert accounts(MAIL, send_log, [], NOON, UTC) == Accounts(SECOND, HELD)
+    found = accounts(MAIL, send_log, [], NOON, UTC)
+    assert (found.backup, found.why_not_primary) == (SECOND, HELD)
 
 
 def test_a_second_that_would_not_do_either_is_left_alone_for_a_while():
     send_log = ratelimit.holding_backup(SendLog(), NOON)
     assert accounts(MAIL, send_log, [], NOON, UTC) == Accounts()
     later = NOON + timedelta(minutes=15)
-    assert accounts(MAIL, send_log, [], later, UTC) == Accounts(SECOND)
+    found = accounts(MAIL, send_log, [], later, UTC)
+    assert (found.backup, found.why_not_primary) == (SECOND, "")
 
 
 # The program.
@@ -142,6 +144,57 @@ def test_a_mail_that_the_server_will_not_have_is_not_tried_by_the_second(tmp_pat
         instance.let_time_pass_for_mails()
         instance.cron()
         assert len(first.wait_for(1)) == 1
+
+
+@pytest.mark.parametrize("refuses", ["answer_data", "answer_rcpt"])
+def test_what_the_first_puts_off_goes_by_the_second_when_it_is_late(tmp_path, refuses):
+    with SmtpServer(security="none") as first, SmtpServer(security="none") as second:
+        instance = two_accounts(tmp_path, first, second)
+        setattr(first, refuses, lambda _mail: "451 4.3.0 not now")
+        for _ in range(12):
+            instance.cron()
+            instance.clock_ahead += timedelta(minutes=1)
+            if instance.clock_ahead <= ratelimit.PROMISE:
+                assert not second.mails
+        (mail,) = second.mails
+    assert "Flag is failing" in mail.subject
+    assert "451 4.3.0 not now" in " ".join(mail.body.split())
+
+
+def test_a_mailbox_that_is_full_is_no_reason_for_the_second(tmp_path):
+    with SmtpServer(security="none") as first, SmtpServer(security="none") as second:
+        instance = two_accounts(tmp_path, first, second)
+        first.answer_rcpt = lambda _address: "452 4.2.2 mailbox full"
+        for _ in range(3):
+            instance.cron()
+            instance.clock_ahead += timedelta(minutes=10)
+        assert not second.mails
+
+
+def test_what_the_first_rejects_also_when_shortened_goes_by_the_second(tmp_path):
+    with SmtpServer(security="none") as first, SmtpServer(security="none") as second:
+        instance = two_accounts(tmp_path, first, second)
+        first.answer_data = lambda _mail: "554 Transaction failed"
+        instance.cron()
+        instance.clock_ahead += timedelta(minutes=1)
+        instance.cron()
+        (mail,) = second.mails
+        assert "554 Transaction failed" in mail.body
+        assert not list(instance.state.glob("dead/*"))
+
+
+def test_what_is_refused_because_of_the_account_waits_for_it(tmp_path):
+    with SmtpServer(security="none") as first:
+        instance = Instance(tmp_path, first.email_section())
+        instance.job("Flag", flag_job(tmp_path / "flag"))
+        first.answer_data = lambda _mail: "554 Sending suspended for this account."
+        for _ in range(3):
+            instance.cron()
+            instance.clock_ahead += timedelta(minutes=10)
+        first.answer_data = lambda _mail: None
+        instance.cron()
+        (mail,) = first.mails
+    assert "Flag is failing" in mail.subject
 
 
 def test_after_a_failed_proof_mail_leaves_by_the_second_until_there_is_another(

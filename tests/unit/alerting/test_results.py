@@ -152,6 +152,7 @@ def test_which_answers_are_about_our_login(step, code, is_login):
         (451, "451 4.7.1 greylisted, come back", "4.7.1", {}, False),
         (451, "451 4.3.0 not now", "4.3.0", {}, False),
         (452, "452 4.2.2 over quota", "4.2.2", {OPS: "452 4.2.2 over quota"}, False),
+        (452, "452 4.2.2 over quota", "4.2.2", {}, False),
         (552, "552 5.2.3 size limit", "5.2.3", {}, False),
         (None, "no route, rate, limit", "", {}, False),
     ],

@@ -44,6 +44,16 @@ from lib.net.tls_errors import TlsFault
         ("MAIL FROM", "552 5.3.4 too big", True),
         ("MAIL FROM", "553 5.7.1 this is not your address", False),
         ("MAIL FROM", "550 5.4.5 Daily user sending limit exceeded", False),
+        ("RCPT TO", "550 5.1.8 <us@example.com>: Sender address rejected", False),
+        ("RCPT TO", "550 Sender verify failed", False),
+        ("RCPT TO", "550 5.2.1 that account is suspended", True),
+        # as Microsoft 365, Gmail and Amazon SES refuse an account
+        ("end of mail", "550 5.1.8 Access denied, bad outbound sender", False),
+        ("end of mail", "554 5.2.0 Submission.Exception:OutboundSpamException", False),
+        ("end of mail", "550 5.7.60 SMTP; Client does not have permissions", False),
+        ("end of mail", "550 5.7.26 This mail is unauthenticated", False),
+        ("end of mail", "554 Message rejected: Email address is not verified.", False),
+        ("DATA", "554 Sending suspended for this account", False),
         ("AUTH", "535 5.7.8 wrong", False),
         ("greeting", "554 go away", False),
     ],
@@ -75,6 +85,7 @@ def test_a_refused_login_names_the_way_out(host, approved):
         ("MAIL FROM", "530 5.7.0 log in first", True),
         ("MAIL FROM", "553 not yours", True),
         ("end of mail", "550 5.4.5 enough for today", True),
+        ("end of mail", "554 Email address is not verified.", True),
     ],
 )
 def test_a_refusal_names_the_way_out_where_there_is_one(
