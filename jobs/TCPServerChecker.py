@@ -55,7 +55,7 @@ PARTS = {
 _OF_THE_PARTS = tuple(
     f"{word}_time{part}" for part in PARTS if part for word in ("warn", "fail")
 )
-_OF_TLS = ("server_name", "fail_time_tls", "warn_time_tls")
+_OF_TLS = ("server_name", "cafile", "fail_time_tls", "warn_time_tls")
 
 
 def expected(value: str) -> bytes | tuple[str, ...] | re.Pattern[bytes]:
@@ -71,7 +71,7 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
 
     kind = "tcp"
     recheck = "5min"
-    yields = (*_OF_TLS, *_OF_THE_PARTS)
+    yields = (*_OF_TLS, "verify", *_OF_THE_PARTS)
     is_across_network = True
     guide = r"""
         `banner` comes first, then `send`, then `expect` and `expect_regex` in any
@@ -128,10 +128,12 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
         if tls > 1:
             words = "TLS begins twice; keep one of tls = yes and the lines of dialog"
             yield Clash(words, ("tls", "dialog"))
-        for name in _OF_TLS:
-            if not tls and getattr(target, name):
-                words = f"{name} is about TLS; set tls = yes, or leave it out"
-                yield Clash(words, (name, "tls"))
+        idle = [name for name in _OF_TLS if getattr(target, name)]
+        if not target.verify:
+            idle.append("verify")
+        for name in idle if not tls else ():
+            words = f"{name} is about TLS; set tls = yes, or leave it out"
+            yield Clash(words, (name, "tls"))
 
     def formerly(self) -> str:
         """Return a glob that matches the older program's names for this port."""

@@ -372,6 +372,13 @@ def test_what_cannot_be_used_says_what_was_expected(option, value, said):
             {"fail_time_tls": "1s"},
             "fail_time_tls is about TLS; set tls = yes, or leave it out",
         ),
+        (
+            {"cafile": "/etc/ca.pem"},
+            "cafile is about TLS; set tls = yes, or leave it out",
+        ),
+        ({"verify": "no"}, "verify is about TLS; set tls = yes, or leave it out"),
+        ({"verify": "yes"}, ""),
+        ({"cafile": "/etc/ca.pem", "verify": "no", "tls": "yes"}, ""),
         ({"server_name": "a.example", "tls": "yes", "warn_time_tls": "1s"}, ""),
         ({"server_name": "a.example", "dialog": "tls"}, ""),
         (
