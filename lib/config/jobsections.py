@@ -85,7 +85,7 @@ class JobSections:
         are one.  Unless ``knows_all``, NAME may be a job of a file that is not loaded.
         """
         targets = {job.name for job in jobs if job.key.file in kinds}
-        names = {job.name for job in jobs} - targets
+        names = {job.name for job in jobs if not job.key.is_section} - targets
         names |= {file for file in files if file not in kinds}
         for name, title in self.titles.items():
             if name in names:

@@ -335,6 +335,8 @@ def test_validate_names_each_section_that_is_about_no_job(instance, approved):
     instance.add(OK + "[queue a]\n")
     instance.add("".join(f"[job {name}]\nfailures = 2\n" for name in names))
     instance.add("[page]\npublic = nosuch\n")
+    # The failing job of its section is none that it could be about.
+    instance.add("[job Zebra]\nnotify = daily\n")
     ran = instance.run("-m", "validate")
     assert ran.code == 1
     approved(ran.out)
