@@ -17,16 +17,15 @@ from msgspec.structs import replace
 from lib.config.fields import (
     CHANNEL_NAME,
     is_this_machine,
-    many,
     shell_sign,
     url,
 )
-from lib.config.hints import no_channel, no_contact
+from lib.config.hints import no_channel
 from lib.config.ini import VITAL
 from lib.config.options import CHANNEL, CHANNEL_WORD, SECRET_SUFFIXES
 from lib.config.secrets import read_secret, urls_in
-from lib.config.sections import Kinds, read_section, title_of
-from lib.config.targets import JOB, TEMPLATE
+from lib.config.sections import read_section, title_of
+from lib.config.targets import JOB, TEMPLATE, Contacts
 from lib.core.ini import IniFile
 from lib.core.secret import Secret
 from lib.core.settings import Channel, Problem
@@ -393,40 +392,22 @@ def signing_key(secret: Secret) -> bytes | None:
 # Contacts.
 
 
-def check_contacts(
-    ini: IniFile, names: Iterable[str], kinds: Kinds
-) -> Iterator[Problem]:
+def check_contacts(ini: IniFile) -> Iterator[Problem]:
     """Yield a problem for each contact that names a channel that does not exist.
 
-    A target with one is taken out of ``ini``, where jobs would find it; defaults,
-    templates and ``[job NAME]`` lose the contact, so that ``alertcontact`` applies.
+    ``[defaults]``, templates and ``[job NAME]`` lose it, so that ``alertcontact``
+    applies.  Those of targets and of ``[defaults KIND]`` are read with their options.
     """
-    known = set(names)
-    for section in list(ini):
+    contacts = Contacts(ini)
+    for section in ini:
         option = "alertcontact" if section == "general" else "contact"
         value = ini.options(section).get(option)
-        unknown = unknown_names(many(value.raw), known) if value else []
-        if value is None or not unknown:
+        is_layer = section.partition(" ")[0] in (TEMPLATE, JOB) or section == "defaults"
+        if value is None or not (section in VITAL or is_layer):
             continue
-        word = section.partition(" ")[0]
-        is_layer = word in ("defaults", TEMPLATE, JOB)
-        if not (section in VITAL or is_layer or kinds.file_of(word)):
-            # It is read by a job class of somebody's own.
-            continue
-        text = f"{option} = {unknown[0]}: {no_contact(unknown[0], known)}"
-        where, fatal = value.where, section in VITAL
-        yield Problem(text, where, title_of(section), fatal=fatal)
-        if is_layer:
-            del ini.sections[section].options[option]
-        elif not fatal:
-            ini.remove(section)
-
-
-def unknown_names(contact: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return the names in a contact that are those of no channel."""
-    channels = set(known)
-    return [
-        name
-        for name in contact
-        if "@" not in name and re.fullmatch(CHANNEL_NAME, name) and name not in channels
-    ]
+        if text := contacts.why_not(value.raw):
+            where, fatal = value.where, section in VITAL
+            text = f"{option} = {text}"
+            yield Problem(text, where, title_of(section), fatal=fatal)
+            if is_layer:
+                del ini.sections[section].options[option]

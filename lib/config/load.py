@@ -157,7 +157,7 @@ def load_settings(
     problems += check_titles(ini, content.broken, kinds, {file.name for file in own})
     problems += wrong_mail
     if has_channels:
-        problems += check_contacts(ini, channels, kinds)
+        problems += check_contacts(ini)
     words = ini.words()
     if JOB in words:
         from lib.config.jobsections import JobSections

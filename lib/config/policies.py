@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from lib.config.jobsections import JobSections
 from lib.config.options import DEFAULTS, POLICY_OPTIONS, read_options
-from lib.config.targets import TargetSection, target_sections, typed
+from lib.config.targets import Contacts, TargetSection, target_sections, typed
 from lib.core.ini import IniFile
 from lib.core.jobs import KIND_FILES, JobKey, Policy, Terms
 from lib.core.policy import default_failures, default_recoveries
@@ -56,6 +56,7 @@ class Policies:
         self._contact = settings.alertcontact
         self._contact_before = before.alertcontact
         self._sections = JobSections(settings.ini)
+        self._contacts = Contacts(settings.ini)
         self._targets: dict[str, dict[str, TargetSection]] = {}
         self._defaults = _defaults(settings.ini)
         self._defaults_before = _defaults(before.ini)
@@ -97,6 +98,9 @@ class Policies:
             if option in POLICY_OPTIONS
         }
         values, wrong = typed(replace(section, options=own), POLICY_OPTIONS)
+        if wrong_contact := self._contacts.problem(section):
+            values = {**values, "contact": ()}
+            wrong = [*wrong, wrong_contact]
         self._problems += wrong
         if section.problem is not None:
             self._problems.append(section.problem)

@@ -17,11 +17,13 @@ from typing import Any
 
 import msgspec
 
-from lib.config.fields import HOST_NAME
+from lib.config.fields import CHANNEL_NAME, HOST_NAME
 from lib.config.fields import host as host_field
-from lib.config.hints import nearest, shown
+from lib.config.fields import many
+from lib.config.hints import nearest, no_contact, shown
 from lib.config.ini import Unreadable, decoded, file_content
 from lib.config.options import (
+    CHANNEL_WORD,
     DEFAULTS,
     LAYOUT_OPTIONS,
     POLICY_OPTIONS,
@@ -210,6 +212,41 @@ def problem_of(target: TargetSection, option: str, text: str) -> Problem:
     if value is None:
         return Problem(text, target.where, target.title)
     return Problem(text + hint_of(value.raw), value.where, target.title)
+
+
+class Contacts:
+    """Finds names in contacts that are those of no channel."""
+
+    def __init__(self, ini: IniFile) -> None:
+        self._ini = ini
+        #: What is wrong with each text; thousands of targets may have the same.
+        self._wrong: dict[str, str] = {}
+
+    def problem(self, target: TargetSection) -> Problem | None:
+        """Return what is wrong with the contact of a target; None: nothing."""
+        value = target.options.get("contact")
+        text = self.why_not(value.raw) if value else ""
+        if value is None or not text:
+            return None
+        return Problem(f"contact = {text}", value.where, target.title)
+
+    def why_not(self, raw: str) -> str:
+        """Return the first name that is that of no channel, and that; empty: none is.
+
+        What cannot be a name is wrong as it stands.
+        """
+        if raw not in self._wrong:
+            self._wrong[raw] = self._read(raw)
+        return self._wrong[raw]
+
+    def _read(self, raw: str) -> str:
+        names = [name for name in many(raw) if re.fullmatch(CHANNEL_NAME, name)]
+        if not names:
+            return ""
+        words = (title.partition(" ") for title in self._ini)
+        known = {name for word, _blank, name in words if word == CHANNEL_WORD and name}
+        unknown = [name for name in names if name not in known]
+        return f"{unknown[0]}: {no_contact(unknown[0], known)}" if unknown else ""
 
 
 class _Sections:

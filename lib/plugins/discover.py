@@ -22,8 +22,10 @@ from lib.config.jobsections import JobSections
 from lib.config.options import SECRET_SUFFIXES
 from lib.config.sections import title_of
 from lib.config.targets import (
+    Contacts,
     TargetSection,
     defaults_section,
+    former_name,
     idle_former_names,
     target_sections,
 )
@@ -143,7 +145,8 @@ class _Discoverer(msgspec.Struct):
         if self.broken_jobs > MAX_BROKEN_JOBS and not file.problem:
             more = self.broken_jobs - MAX_BROKEN_JOBS
             file = replace(file, problem=f"{more} more jobs of this file cannot run")
-        jobs = [self._with_free_name(loaded) for loaded in self.jobs.values()]
+        taken: set[JobKey] = set()
+        jobs = [self._with_free_name(loaded, taken) for loaded in self.jobs.values()]
         names = Counter([loaded.job.name for loaded in jobs])
         if len(names) < len(jobs):
             jobs = [self._with_own_name(loaded, names) for loaded in jobs]
@@ -156,15 +159,20 @@ class _Discoverer(msgspec.Struct):
             is_whole=not (file.problem or self.nameless_jobs),
         )
 
-    def _with_free_name(self, loaded: LoadedJob) -> LoadedJob:
-        """Return the job; without its old name if that is another job's by now."""
+    def _with_free_name(self, loaded: LoadedJob, taken: set[JobKey]) -> LoadedJob:
+        """Return the job; without its old name if that is another job's by now.
+
+        ``taken`` are the old names of the jobs before it, to which it adds its own.
+        """
         before = loaded.job.key_before
         if before is None:
             return loaded
         # For a section that was removed there is a failing job.
-        if before not in self.jobs and before.identity not in self.ini.removed:
-            return loaded
-        return replace(loaded, job=replace(loaded.job, was=""))
+        is_there = before in self.jobs or before.identity in self.ini.removed
+        if is_there or before in taken:
+            return replace(loaded, job=replace(loaded.job, was=""))
+        taken.add(before)
+        return loaded
 
     def _with_own_name(self, loaded: LoadedJob, names: Mapping[str, int]) -> LoadedJob:
         """Return the job; with its class in its name if another one is named alike."""
@@ -201,7 +209,8 @@ class _Discoverer(msgspec.Struct):
         return ""
 
     def _add_targets(self, cls: type[TargetJob], table: KindTable) -> None:
-        wrong = self._add_defaults(table)
+        contacts = Contacts(self.ini)
+        wrong = self._add_defaults(table, contacts)
         renamed: list[TargetSection] = []
         sections = target_sections(self.ini, table.kind, wrong)
         for number, section in enumerate(sections, 1):
@@ -220,6 +229,8 @@ class _Discoverer(msgspec.Struct):
                 else:
                     section = less
                     target, problems = table.target(section)
+            if wrong_contact := contacts.problem(section):
+                problems.append(wrong_contact)
             if not problems:
                 self._add(cls(self.ini, table, target), number)
                 if self.advises:
@@ -234,14 +245,14 @@ class _Discoverer(msgspec.Struct):
                 continue
             clean = in_order(map(self._clean, problems), self.ini.names)
             self.problems += clean
-            self._add_wrong_target(section.title, clean)
+            self._add_wrong_target(section.title, clean, _former_identity(section))
         if renamed:
             titles = {loaded.job.name for loaded in self.jobs.values()}
             titles.update(self.ini.removed)
             idle = idle_former_names(renamed, titles)
             self.problems += map(self._clean, idle)
 
-    def _add_defaults(self, table: KindTable) -> Container[str]:
+    def _add_defaults(self, table: KindTable, contacts: Contacts) -> Container[str]:
         """Add a job that fails while ``[defaults KIND]`` is wrong, and is OK after.
 
         Return the options that are wrong, which no target takes.
@@ -250,6 +261,8 @@ class _Discoverer(msgspec.Struct):
         if section is None:
             return ()
         wrong = table.wrong_defaults(section)
+        if wrong_contact := contacts.problem(section):
+            wrong.setdefault("contact", wrong_contact)
         clean = in_order(map(self._clean, wrong.values()), self.ini.names)
         self.problems += clean
         self._add_wrong_target(section.title, clean)
@@ -259,14 +272,20 @@ class _Discoverer(msgspec.Struct):
         text = fit(problem.text, self.secrets, REASON_TEXT_LENGTH)
         return replace(problem, text=text, section=title_of(problem.section))
 
-    def _add_wrong_target(self, title: str, problems: Sequence[Problem]) -> None:
-        """Add a job that stands for a section, and fails while it has problems."""
+    def _add_wrong_target(
+        self, title: str, problems: Sequence[Problem], was: str = ""
+    ) -> None:
+        """Add a job that stands for a section, and fails while it has problems.
+
+        ``was`` is the identity that it had before, which it is known by at once.
+        """
         self.broken_jobs += bool(problems)
         if self.broken_jobs > MAX_BROKEN_JOBS:
             return
         name = title_of(title)
         key = JobKey(self.file.name, name)
         job = Job.stand_in(key, name, str(self.file.path), self.contact)
+        job = replace(job, was=was)
         reason = "\n".join(map(str, problems))
         self.jobs.setdefault(key, LoadedJob(job, problem=reason))
 
@@ -418,6 +437,14 @@ def _place(section: TargetSection, clash: Clash) -> str:
     for name in _given(section.options, clash):
         return section.options[name].where
     return section.where
+
+
+def _former_identity(section: TargetSection) -> str:
+    """Return the identity that ``was`` gives to a target; empty: it gives none."""
+    value = section.options.get("was")
+    kind = section.title.partition(" ")[0]
+    name = former_name(kind, value.raw) if value else ""
+    return title_of(f"{kind} {name}") if name else ""
 
 
 def _with_fewer_defaults(

@@ -733,6 +733,18 @@ def test_everything_in_the_example_may_be_switched_on(load, tmp_path):
 # Channels.
 
 
+def test_a_contact_of_no_channel_leaves_each_section_of_a_kind_to_its_job(load):
+    contact = "contact = pager\n"
+    settings = load(
+        f"{GENERAL}[defaults]\n{contact}[defaults http]\n{contact}"
+        f"[template t]\n{contact}[http a]\n{contact}url = http://a.example/\n"
+    )
+    # Else there were two failing jobs of one name.
+    told = {problem.section for problem in settings.problems if not problem.warning}
+    assert told == {"defaults", "template t"}
+    assert "http a" in settings.ini and settings.ini.removed == {}
+
+
 @pytest.mark.parametrize(
     ("mode", "folder_mode", "why"),
     [

@@ -631,3 +631,48 @@ def test_a_clash_names_the_line_of_its_first_option(folder, section, line):
     begins = int(settings.where("lamp a").rpartition(":")[2])
     place = f"settings.cfg:{begins + line - 1}: "
     assert told.outcomes["lamp a"].reason.startswith(place)
+
+
+def test_a_contact_that_is_no_channel_hides_nothing_else(folder):
+    folder.add("Lamp", LAMP)
+    told = folder.run(
+        ini(
+            "[channel oncall]\n[defaults lamp]\ncontact = oncal\nwats = 5\n"
+            "[lamp a]\ncolur = red\ncontact = a@example.com, pager\n"
+            "[lamp b]\ncontact = oncall\n[lamp c]\n"
+        )
+    )
+    reasons = {name: told.outcomes[name].reason for name in ("defaults lamp", "lamp a")}
+    assert {name: reason.count("\n") for name, reason in reasons.items()} == {
+        "defaults lamp": 1,
+        "lamp a": 1,
+    }
+    assert "[channel oncal]; did you mean 'oncall'?" in reasons["defaults lamp"]
+    assert "unknown option 'wats'" in reasons["defaults lamp"]
+    assert "contact = pager: it is no mail address" in reasons["lamp a"]
+    assert "unknown option 'colur'" in reasons["lamp a"]
+    assert told.jobs["lamp b"].contact == ("oncall",)
+    # What is wrong in the defaults of a kind is told once, and no target takes it.
+    assert told.jobs["lamp c"].contact != ("oncal",)
+
+
+def test_a_renamed_section_with_a_mistake_is_known_by_its_former_name(folder):
+    folder.add("Lamp", LAMP)
+    told = folder.run(
+        ini(
+            "[lamp a]\nwas = lamp old\ncolur = red\n"
+            "[lamp b]\nwas = former\nuse = nothing\n"
+            "[lamp c]\nhosts = x\nwas = c0\ncolur = red\n"
+        )
+    )
+    assert {name: job.was for name, job in told.jobs.items() if job.was} == {
+        "lamp a": "lamp old",
+        "lamp b": "lamp former",
+        "lamp c/x": "lamp c0/x",
+    }
+
+
+def test_of_two_sections_with_one_former_name_the_first_has_the_history(folder):
+    folder.add("Lamp", LAMP)
+    told = folder.run(ini("[lamp b]\nwas = a\n[lamp c]\nwas = a\n"))
+    assert (told.jobs["lamp b"].was, told.jobs["lamp c"].was) == ("lamp a", "")
