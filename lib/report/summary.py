@@ -268,11 +268,12 @@ def message(
 ) -> Message:
     """Return the summary that is due."""
     bad = failing_records(facts)
-    trouble = _mail_trouble(facts, settings)
-    headline = _headline(bad, facts, has_mail_trouble=bool(trouble))
+    health_now = _health(facts, settings)
+    trouble = _TROUBLE.get(health_now.word, "")
+    headline = _headline(bad, facts, trouble)
     body = [
         _opening(bad, facts),
-        *([f"Mail problem: {trouble}."] if trouble else []),
+        *([f"{trouble.capitalize()}: {health_now.why}."] if trouble else []),
         *_late(issue, facts),
         "",
         *_sections(bad, facts, settings),
@@ -311,17 +312,19 @@ def _opening(bad: Sequence[Record], facts: SummaryInput) -> str:
     return f"{words}."
 
 
-def _headline(
-    bad: Sequence[Record], facts: SummaryInput, *, has_mail_trouble: bool
-) -> str:
+#: What peers hear, in words.
+_TROUBLE = {Health.MAIL_PROBLEM: "mail problem", Health.JOB_PROBLEM: "job problem"}
+
+
+def _headline(bad: Sequence[Record], facts: SummaryInput, trouble: str) -> str:
     failing, unknown = _failing_and_unknown(bad)
     recovered, warnings = len(recoveries(facts)), len(warning_records(facts))
     words = [
         f"{failing} failing" if failing else "",
         f"{unknown} unknown" if unknown else "",
         counted(warnings, "warning") if warnings else "",
-        "mail problem" if has_mail_trouble else "",
-        "" if bad or warnings or has_mail_trouble else "all OK",
+        trouble,
+        "" if bad or warnings or trouble else "all OK",
         f"{recovered} recovered" if recovered else "",
     ]
     return ", ".join(filter(None, words))
@@ -332,7 +335,7 @@ def _failing_and_unknown(bad: Sequence[Record]) -> tuple[int, int]:
     return len(bad) - unknown, unknown
 
 
-def _mail_trouble(facts: SummaryInput, settings: Settings) -> str:
+def _health(facts: SummaryInput, settings: Settings) -> health.State:
     # This run is under way, so the age of the last one does not matter.  A summary that
     # a run with --nomail writes is sent by a later one.
     run, mail = replace(facts.run, ended_at=facts.now), settings.mail
@@ -340,10 +343,9 @@ def _mail_trouble(facts: SummaryInput, settings: Settings) -> str:
     records = facts.records.values()
     left = deferral.deferred(records, (), SendLog(), facts.now, windows_of(settings))
     run = health.with_inputs(run, records, left.messages, left.count, left.stuck)
-    answer = health.assess(
+    return health.assess(
         health.inputs_of(run), replace(settings, mail=mail), facts.now, facts.time_text
     )
-    return "" if answer.word is Health.OK else answer.why
 
 
 def _late(issue: DueSummary, facts: SummaryInput) -> Iterator[str]:

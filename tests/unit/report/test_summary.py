@@ -107,6 +107,13 @@ def mail(found, issue=ISSUE, settings=SETTINGS):
     return summary.message("b1", issue, found, settings)
 
 
+def test_a_machine_that_is_blind_has_no_mail_problem():
+    blind = replace(facts(), run=RunRecord(blind_since=MORNING - 10 * MINUTE))
+    found = mail(blind)
+    assert found.subject == "daily summary 12: job problem"
+    assert "\nJob problem: this machine is blind: no anchor answers since" in found.body
+
+
 def below(part, found, **more):
     """Return the words of a list's heading and the lines below it."""
     (lists,) = mail(found, **more).body.split("\n\n")[1:-1]
