@@ -259,28 +259,37 @@ class Dependencies:
     def _awaited(self, key: JobKey) -> list[JobKey]:
         """Return what is known before a job is judged: its parents, its members."""
         with contextlib.suppress(DependencyError):
-            return [*self._known_parents(key), *self.members(key)]
+            parents = [parent for parent, _dependency in self.known_parents(key)]
+            return [*parents, *self.members(key)]
         # That job says so itself.
         return []
 
-    def _known_parents(self, key: JobKey) -> list[JobKey]:
+    def known_parents(self, key: JobKey) -> list[tuple[JobKey, Dependency]]:
+        """Return what a job depends on; nothing if a name is none."""
         try:
-            return [parent for parent, _dependency in self.parents(key)]
+            return list(self.parents(key))
         except DependencyError:
             # That job says so itself.
             return []
+
+    def ancestors(self, key: JobKey) -> list[JobKey]:
+        """Return what a job depends on, directly or not; raise DependencyError."""
+        found = {parent: None for parent, _dependency in self.parents(key)}
+        left = list(found)
+        while left:
+            for parent, _dependency in self.known_parents(left.pop()):
+                if parent not in found:
+                    found[parent] = None
+                    left.append(parent)
+        return list(found)
 
     def has_failing(self, key: JobKey, records: Mapping[JobKey, Record]) -> bool:
         """Return whether a job depends on one that was failing the last time."""
         if key not in self._jobs:
             return False
-        try:
-            parents = list(self.parents(key))
-        except DependencyError:
-            return False
         return any(
             Parent("", last_status(records[parent])).holds(dependency)
-            for parent, dependency in parents
+            for parent, dependency in self.known_parents(key)
             if parent in records
         )
 
@@ -298,7 +307,7 @@ class Dependencies:
     def _children(self) -> dict[JobKey, list[JobKey]]:
         children: dict[JobKey, list[JobKey]] = {}
         for child, job in self._jobs.items():
-            for parent in self._known_parents(child) if job.depends else ():
+            for parent, _dependency in self.known_parents(child) if job.depends else ():
                 children.setdefault(parent, []).append(child)
         return children
 

@@ -118,8 +118,7 @@ def _awaited(
         known.check(job.key)
         if not _counts_on_parents(report):
             return None
-        parents = [key for key, _dependency in known.parents(job.key)]
-        parents += known.members(job.key)
+        parents = [*known.ancestors(job.key), *known.members(job.key)]
     except DependencyError:
         # A name may be that of a job that is not met yet.
         parents = [_LOADING]
@@ -231,10 +230,23 @@ def _behind_parents(ctx: RunContext, report: JobReport) -> JobReport:
 
 
 def _failing_parents(ctx: RunContext, job: Job) -> Iterator[Parent]:
-    for key, dependency in ctx.dependencies().parents(job.key):
-        parent = _parent(ctx, key)
-        if parent is not None and parent.holds(dependency):
-            yield parent
+    """Yield the parents that are failing.
+
+    In the place of one of which this run knows no more than that it was OK, such as one
+    that is not due or is switched off, stand its own parents.
+    """
+    known = ctx.dependencies()
+    left, seen = [job.key], {job.key}
+    while left:
+        for key, dependency in known.known_parents(left.pop()):
+            if key in seen:
+                continue
+            seen.add(key)
+            parent = _parent(ctx, key)
+            if parent is not None and parent.holds(dependency):
+                yield parent
+            elif ctx.judged.get(key, Status.PENDING) is Status.PENDING:
+                left.append(key)
 
 
 def _parent(ctx: RunContext, key: JobKey) -> Parent | None:

@@ -162,6 +162,14 @@ def test_a_job_that_is_named_for_all_does_not_depend_on_itself():
     assert jobs.dependents(key("gw")) == 1
 
 
+def test_what_a_job_depends_on_is_known_with_what_that_depends_on():
+    jobs = known(gw="", web="gw", shop="web, gw", app="shop", lost="nobody, web")
+    assert jobs.ancestors(key("gw")) == []
+    assert set(jobs.ancestors(key("app"))) == {key("shop"), key("web"), key("gw")}
+    with pytest.raises(DependencyError):
+        jobs.ancestors(key("lost"))
+
+
 def test_the_jobs_behind_one_are_counted_once_each():
     jobs = known(gw="", a="gw", b="gw, a", c="b", other="")
     assert [jobs.dependents(key(name)) for name in ("gw", "a", "b", "c")] == [

@@ -162,6 +162,42 @@ def test_a_parent_that_is_not_due_counts_by_its_record(places, server):
     assert places.row("tcp web")["held"]["by"].startswith("tcp gw is failing (")
 
 
+@pytest.mark.parametrize("middle", ["every = day", "enabled = no"])
+def test_behind_a_parent_that_this_run_does_not_check_its_own_parent_counts(
+    places, server, middle
+):
+    with Listener() as there:
+        places.target("gw", there.port)
+        places.target("web", there.port, f"depends = gw\n{middle}")
+        places.target("shop", there.port, "depends = web")
+        places.run()
+        closed = closed_port()
+        places.change(f"port = {there.port}", f"port = {closed}")
+        places.run()
+        (mail,) = server.mails
+        assert "tcp gw is failing" in mail.subject
+        held = places.row("tcp shop")["held"]
+        assert (held["code"], held["by"]) == ("unreachable", "tcp gw is failing")
+        places.change(
+            f"[tcp gw]\nhost = 127.0.0.1\nport = {closed}",
+            f"[tcp gw]\nhost = 127.0.0.1\nport = {there.port}",
+        )
+        places.run()
+    assert "tcp shop is failing" in "\n".join(places.subjects())
+
+
+def test_behind_a_parent_that_is_ok_in_this_run_its_own_parent_does_not_count(
+    places, server
+):
+    with Listener() as there:
+        places.target("gw", closed_port())
+        places.target("web", there.port, "depends = gw")
+        places.target("shop", closed_port(), "depends = web")
+        places.run()
+    told = "\n".join(places.subjects())
+    assert "tcp gw is failing" in told and "tcp shop is failing" in told
+
+
 @pytest.mark.long
 def test_a_muted_parent_is_named_as_such(places, server):
     places.target("gw", closed_port())
