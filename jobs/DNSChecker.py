@@ -203,10 +203,11 @@ class DNSChecker(bulk.InBulk, TargetJob):
         """Return how long the answer took, and how long it may be kept."""
         question = _question(target)
         wanted = _wanted(target, question)
-        if target.same_serial:
-            yield from _same_serial(self, target, deadline)
         judge = partial(_trouble, target, question, wanted)
         right = yield from _ask(self, target, question, judge, deadline)
+        # A name server that is silent takes time, so it comes last.
+        if target.same_serial:
+            yield from _same_serial(self, target, deadline)
         odd = dict.fromkeys(right, self.note)
         return self.worst_of(
             {place: _values(target, response) for place, response in right.items()},
@@ -326,9 +327,9 @@ def _ask(
             right[place] = response
         if target.ask == "first" and (not why or not _may_differ(response)):
             break
-    if not_tried and len(not_tried) == len(wrong) and not right:
-        raise not_tried[0]
     if wrong and (target.ask == "every" or not right):
+        if len(not_tried) == len(wrong):
+            raise not_tried[0]
         raise _failure(target, question, wrong, len(places))
     return right
 
@@ -394,12 +395,14 @@ def _same_serial(
     names, *_ = (yield from _ask(job, target, question, has_records, deadline)).values()
     serials: dict[str, str] = {}
     silent: dict[str, str] = {}
-    for number, name in enumerate(names.records):
-        own = deadline.share(len(names.records) - number)
+    not_tried: list[NotTried] = []
+    for name, own in deadline.shared(names.records):
         try:
             serials[name] = yield from _serial(job, target, name, own)
         except (Unreachable, CheckFailed) as error:
             silent[name] = str(getattr(error, "cause", "") or error)
+        except NotTried as error:
+            not_tried.append(error)
     if silent or len(set(serials.values())) > 1:
         parts = [f"{name.rstrip('.')} has {serial}" for name, serial in serials.items()]
         parts += [f"{name.rstrip('.')}: {why}" for name, why in silent.items()]
@@ -407,30 +410,41 @@ def _same_serial(
         raise CheckFailed(
             f"{target.host}: {what}: {'; '.join(parts)}", host=target.host, cause=what
         )
+    if not_tried:
+        raise not_tried[0]
 
 
 def _serial(
     job: TargetJob, target: Target, name: str, deadline: Deadline
 ) -> bulk.Steps[str]:
-    """Return the serial that a name server has; its address is that of our servers."""
+    """Return the serial that a name server has; its address is that of our servers.
+
+    Raise Unreachable if it does not tell, NotTried if this machine has no route to it.
+    """
     import dns.rdatatype
 
     from lib.net.dns import Question, name_of
 
     soa = _question(target, "SOA", recursive=False)
-    why = "it has no address"
-    for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
+    whys: list[str] = []
+    not_tried: NotTried | None = None
+    for rdtype, part in deadline.shared((dns.rdatatype.A, dns.rdatatype.AAAA)):
         question = Question(name_of(name), rdtype)
         found, *_ = (
-            yield from _ask(job, target, question, lambda _any: "", deadline)
+            yield from _ask(job, target, question, lambda _any: "", part)
         ).values()
-        for address in found.records:
+        for address, own in part.shared(found.records):
             try:
-                response = yield from _one(target, soa, address, target.port, deadline)
-            except (Unreachable, NotTried) as error:
-                why = str(getattr(error, "cause", error))
+                response = yield from _one(target, soa, address, target.port, own)
+            except Unreachable as error:
+                whys.append(error.cause)
+                continue
+            except NotTried as error:
+                not_tried = error
                 continue
             if response.records:
                 return response.records[0].split()[2]
-            why = response.words(soa)
-    raise Unreachable(why)
+            whys.append(response.words(soa))
+    if not_tried and not whys:
+        raise not_tried
+    raise Unreachable(", ".join(dict.fromkeys(whys)) or "it has no address")

@@ -47,8 +47,9 @@ RCODES = {
     "NOTIMP": "the server does not know such questions",
     "REFUSED": "the server refuses to answer",
 }
-#: An answer without a record of the type; no server says so by a code.
-NODATA = "NODATA"
+#: An answer without a record of the type, and one whose aliases lead in a circle; no
+#: server says so by a code.
+NODATA, CIRCLE = "NODATA", "CIRCLE"
 
 
 class Question(NamedTuple):
@@ -67,7 +68,7 @@ class Question(NamedTuple):
 class Response(NamedTuple):
     """What a server answered."""
 
-    #: As DNS calls it; NODATA where NOERROR comes without a record of the type.
+    #: As DNS calls it; NODATA or CIRCLE where NOERROR comes without such a record.
     status: str
     #: The records of the type, as ``plain`` writes them.
     records: tuple[str, ...] = ()
@@ -75,6 +76,10 @@ class Response(NamedTuple):
     ttl: int | None = None
     #: The name that the one asked for is an alias of; empty if it is none.
     alias_of: str = ""
+    #: The names from alias to alias, where they lead back to one of them.
+    circle: tuple[str, ...] = ()
+    #: Whether the alias leads to a name that is not for this server to know.
+    leads_elsewhere: bool = False
     #: The server is one of the zone, or says that it has validated the answer.
     is_authoritative: bool = False
     is_authentic: bool = False
@@ -88,6 +93,13 @@ class Response(NamedTuple):
         alias = f"it is an alias of {self.alias_of}, which " if self.alias_of else ""
         if self.status == "NXDOMAIN" and alias:
             return f"{alias}does not exist (NXDOMAIN)"
+        if self.circle:
+            return f"its aliases are a circle: {' -> '.join(self.circle)}"
+        if self.leads_elsewhere:
+            return (
+                f"it is an alias of {self.alias_of}, of which this server says "
+                "nothing; ask a resolver, or set type = CNAME"
+            )
         if self.status == NODATA and self.referred_to:
             names = ", ".join(self.referred_to[:3])
             return f"the server knows nothing of it, and refers to {names}"
@@ -186,14 +198,16 @@ def asked(
         message = None
         if not by_tcp:
             message = yield from _by_udp(query, server, deadline)
-            if message.rcode() in _NO_EDNS and query.edns >= 0:
-                # Some know no EDNS and say so in one of these ways: RFC 6891, 7.
+            if message.rcode() in _NO_EDNS:
                 query = _query(question, edns=False)
                 message = yield from _by_udp(query, server, deadline)
             if message.flags & dns.flags.TC:
                 way = "the answer is too long for UDP, and over TCP: "
         if message is None or way:
             message = yield from _by_tcp(query, server, deadline)
+            if message.rcode() in _NO_EDNS and query.edns >= 0:
+                query = _query(question, edns=False)
+                message = yield from _by_tcp(query, server, deadline)
     except TimeoutError:
         raise Unreachable(f"{way}no answer within {deadline}") from None
     except OSError as error:
@@ -201,6 +215,7 @@ def asked(
     return _read(message, question, time.monotonic() - began)
 
 
+#: Some servers know no EDNS and say so in one of these ways: RFC 6891, section 7.
 _NO_EDNS = (dns.rcode.FORMERR, dns.rcode.NOTIMP)
 
 
@@ -288,10 +303,11 @@ def _response(
 
 def _read(message: dns.message.Message, question: Question, seconds: float) -> Response:
     status = dns.rcode.to_text(message.rcode())
-    name, ttls, links = question.name, [], set()
+    name, ttls, names = question.name, [], []
     found: dns.rrset.RRset | None = None
-    while found is None and name not in links:
-        links.add(name)
+    circle: tuple[str, ...] = ()
+    while name not in names:
+        names.append(name)
         found = _of(message, name, question.rdtype)
         if found is not None:
             ttls.append(found.ttl)
@@ -301,18 +317,32 @@ def _read(message: dns.message.Message, question: Question, seconds: float) -> R
             break
         ttls.append(alias.ttl)
         name = alias[0].target
+    else:
+        circle = tuple(one.to_text(omit_final_dot=True) for one in (*names, name))
     if status == "NOERROR" and found is None:
-        status = NODATA
+        status = CIRCLE if circle else NODATA
+    is_alias = name != question.name
     return Response(
-        status,
-        tuple(sorted(map(_words, found))) if found is not None else (),
-        min(ttls, default=None),
-        "" if name == question.name else name.to_text(omit_final_dot=True),
-        bool(message.flags & dns.flags.AA),
-        bool(message.flags & dns.flags.AD),
-        tuple(_referred_to(message)) if status == NODATA else (),
-        seconds,
+        status=status,
+        records=tuple(sorted(map(_words, found))) if found is not None else (),
+        ttl=min(ttls, default=None),
+        alias_of=name.to_text(omit_final_dot=True) if is_alias else "",
+        circle=circle,
+        leads_elsewhere=is_alias and status == NODATA and _is_silent_on_it(message),
+        is_authoritative=bool(message.flags & dns.flags.AA),
+        is_authentic=bool(message.flags & dns.flags.AD),
+        referred_to=tuple(_referred_to(message)) if status == NODATA else (),
+        seconds=seconds,
     )
+
+
+def _is_silent_on_it(message: dns.message.Message) -> bool:
+    """Return whether a server that is no resolver says nothing of where an alias leads.
+
+    With its SOA it says that a name of its own has no such record: RFC 2308, 2.2.
+    """
+    is_said = any(rrset.rdtype == dns.rdatatype.SOA for rrset in message.authority)
+    return not (is_said or message.flags & dns.flags.RA)
 
 
 def _of(

@@ -75,6 +75,8 @@ class NameServer:
             name = alias[0][0].target
         if not own:
             response.set_rcode(dns.rcode.NXDOMAIN)
+        elif not any(one.rdtype == rdtype for one in own):
+            response.authority.append(_rrset(f"{name} 60 SOA . . 1 2 3 4 5"))
         return response.to_wire()
 
     def _serve_udp(self) -> None:

@@ -6,11 +6,15 @@ import contextlib
 import time
 
 import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
 import pytest
 
 from jobs.DNSChecker import _EXAMPLES, DNSChecker
 from lib.core.enums import Status
 from lib.core.schedule import JobFrequency
+from lib.net import connect
 from lib.net import dns as net_dns
 from lib.plugins.kind import KindTable
 from tests.support.dnsserver import NameServer, cut, silent
@@ -43,7 +47,7 @@ def at(*servers):
 
 def found(server, **options):
     options = {"host": "www.example.com", "timeout": 10, **options}
-    return found_by(DNSChecker, servers=at(server), **options)
+    return found_by(DNSChecker, **{"servers": at(server), **options})
 
 
 @pytest.fixture
@@ -250,9 +254,6 @@ def test_each_way_to_have_no_record_has_its_own_words(host, rcode, said):
 
 def test_a_server_that_knows_nothing_of_a_name_refers_to_others():
     def answer(query, _by_tcp):
-        import dns.message
-        import dns.rrset
-
         response = dns.message.make_response(query)
         text = dns.rrset.from_text("com.", 60, "IN", "NS", "a.gtld.example.")
         response.authority.append(text)
@@ -315,9 +316,6 @@ def test_a_server_that_knows_no_edns_is_asked_without(zone):
     def answer(query, by_tcp):
         if query.edns < 0:
             return zone.by_lines(query, by_tcp)
-        import dns.message
-        import dns.rcode
-
         response = dns.message.make_response(query)
         response.use_edns(-1)
         response.set_rcode(dns.rcode.FORMERR)
@@ -326,9 +324,53 @@ def test_a_server_that_knows_no_edns_is_asked_without(zone):
     with NameServer(answer=answer) as server:
         assert found(server) == "fine"
 
+    with NameServer(answer=answer) as server:
+        assert found(server, transport="tcp") == "fine"
 
-def test_an_alias_of_itself_has_no_record(zone):
-    assert "has no A record" in found(zone, host="loop.example.com")
+
+def of_aliases(*links):
+    """Return what answers with these aliases alone, as the server of their zone."""
+
+    def answer(query, _by_tcp):
+        response = dns.message.make_response(query)
+        response.answer = [
+            dns.rrset.from_text(name, 60, "IN", "CNAME", to) for name, to in links
+        ]
+        return response.to_wire()
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("links", "said"),
+    [
+        ([("a.example.", "a.example.")], "a.example -> a.example"),
+        (
+            [("a.example.", "b.example."), ("b.example.", "a.example.")],
+            "a.example -> b.example -> a.example",
+        ),
+        (
+            [("a.example.", "b.example."), ("b.example.", "b.example.")],
+            "a.example -> b.example -> b.example",
+        ),
+    ],
+)
+def test_aliases_in_a_circle_are_no_empty_answer(links, said):
+    with NameServer(answer=of_aliases(*links)) as server:
+        why = found(server, host="a.example")
+        assert why.startswith(f"a.example A: its aliases are a circle: {said}\n")
+        why = found(server, host="a.example", expect_status="NODATA")
+        assert "are a circle" in why
+        assert found(server, host="a.example", type="CNAME") == "fine"
+
+
+def test_an_alias_that_leads_out_of_the_zone_is_not_called_empty():
+    with NameServer(answer=of_aliases(("a.example.", "cdn.example.net."))) as server:
+        why = found(server, host="a.example")
+    assert why.startswith(
+        "a.example A: it is an alias of cdn.example.net, of which this server says "
+        "nothing; ask a resolver, or set type = CNAME\n"
+    )
 
 
 # The name servers of a zone.
@@ -357,6 +399,57 @@ def test_all_name_servers_of_a_zone_have_one_serial():
     assert why.startswith(
         "example.com: a name server fails: ns1.example.com has 7; ns2"
     )
+
+
+@pytest.mark.long
+def test_an_address_of_a_name_server_that_is_silent_leaves_time_for_the_next():
+    zone = (
+        "example.com. 60 NS ns1.example.com.",
+        "ns1.example.com. 60 A 127.0.0.1; 127.0.0.2",
+        "example.com. 60 SOA ns1.example.com. a.example.com. 7 2 3 4 5",
+    )
+    how = {"host": "example.com", "type": "SOA", "same_serial": "yes", "timeout": "1s"}
+    with NameServer(answer=silent) as dead:
+        place = {"address": "127.0.0.2", "port": dead.port}
+        with NameServer(*zone, **place):
+            how["servers"] = f"127.0.0.2:{dead.port}"
+            assert found(dead, port=dead.port, **how) == "fine"
+
+
+@pytest.mark.long
+def test_why_a_name_server_fails_is_not_that_it_has_an_address_out_of_reach(
+    monkeypatch,
+):
+    zone = (
+        "example.com. 60 NS ns1.example.com.; ns2.example.com.",
+        "ns1.example.com. 60 A 127.0.0.1",
+        "ns2.example.com. 60 A 127.0.0.2",
+        "ns2.example.com. 60 AAAA 2001:db8::1",
+        "example.com. 60 SOA ns1.example.com. a.example.com. 7 2 3 4 5",
+    )
+    monkeypatch.setattr(connect, "_has_no_route", lambda address: ":" in address[0])
+    with NameServer(*zone) as server:
+        how = {"host": "example.com", "type": "SOA", "same_serial": "yes"}
+        how |= {"timeout": "1s", "port": server.port}
+        why = found(server, **how)
+        assert why.startswith(
+            "example.com: a name server fails: ns1.example.com has 7; "
+            "ns2.example.com: nobody listens there (connection refused)"
+        )
+        server.lines = tuple(line for line in zone if "127.0.0.2" not in line)
+        assert found(server, **how).startswith(
+            "unknown: not checked: this machine has no route to 2001:db8::1"
+        )
+
+
+@pytest.mark.long
+def test_every_server_cannot_be_judged_where_one_is_out_of_reach(zone, monkeypatch):
+    monkeypatch.setattr(connect, "_has_no_route", lambda address: ":" in address[0])
+    how = {"servers": f"127.0.0.1:{zone.port}, 2001:db8::1", "timeout": "1s"}
+    assert found(zone, ask="every", **how).startswith(
+        "unknown: not checked: this machine has no route to 2001:db8::1"
+    )
+    assert found(zone, ask="first", **how) == "fine"
 
 
 # The servers of this machine.
