@@ -188,6 +188,7 @@ def show(args: argparse.Namespace) -> int:
         settings.secrets,
         (*settings.problems, *wrong),
         loaded.jobs,
+        [problem for problem in loaded.problems if problem.note],
     )
     names = [*ini, *(job.name for job in loaded.jobs)]
     for pattern in unmatched:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
+
+from msgspec.structs import replace
 
 from lib.cli.settings_page import WHERE_NOT_GIVEN
 from lib.config import older
@@ -44,14 +46,21 @@ def sections(
     secrets: Secrets,
     problems: Iterable[Problem] = (),
     jobs: Iterable[Job] = (),
+    idle: Iterable[Problem] = (),
 ) -> tuple[dict[str, list[dict[str, str]]], list[str]]:
     """Return the rows of each section that a pattern names, and the unmatched patterns.
 
     ``tables`` has the options of each kind, ``problems`` what is wrong in targets,
-    ``jobs`` what sections make.  A section about Checker itself is there also if the
-    file does not have it.  No secret is in the rows.
+    ``jobs`` what sections make, ``idle`` the options of targets that do not count.  A
+    section about Checker itself is there also if the file does not have it.  No secret
+    is in the rows.
     """
-    known = dict(_all(ini, tables))
+    problems = tuple(problems)
+    # No target takes what is wrong in the defaults of its kind.
+    of_defaults = [one for one in problems if one.section.startswith("defaults ")]
+    wrong = [one for one in of_defaults if not one.warning]
+    places = {(one.section, one.where) for one in (*idle, *wrong)}
+    known = dict(_all(ini, tables, places))
     for job in jobs:
         for title in (job.name, f"{JOB} {job.name}"):
             if title in known:
@@ -133,14 +142,32 @@ def _clean(row: Mapping[str, str], secrets: Secrets) -> dict[str, str]:
     return {name: scrubbed(text, secrets) for name, text in row.items()}
 
 
-def _all(ini: IniFile, tables: Tables) -> Iterator[tuple[str, list[dict[str, str]]]]:
+#: Options by the title that they do not count for, and their places.
+Idle = Collection[tuple[str, str]]
+
+
+def _all(
+    ini: IniFile, tables: Tables, idle: Idle
+) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """Yield the title and the rows of every section."""
     for title in {**dict.fromkeys(SECTIONS), **dict.fromkeys(ini)}:
         if title.partition(" ")[0] not in tables:
             yield title, list(_rows_of_section(ini, title))
     for kind, table in tables.items():
         for target in target_sections(ini, kind):
-            yield target.title, list(_rows_of_target(ini, target, table))
+            counts = _as_it_counts(target, idle)
+            yield target.title, list(_rows_of_target(ini, counts, table))
+
+
+def _as_it_counts(target: TargetSection, idle: Idle) -> TargetSection:
+    """Return a target without the options that do not count."""
+    titles = (target.title, f"defaults {target.title.partition(' ')[0]}")
+    options = {
+        name: value
+        for name, value in target.options.items()
+        if not any((title, value.where) in idle for title in titles)
+    }
+    return replace(target, options=options)
 
 
 def _rows_of_section(ini: IniFile, title: str) -> Iterator[dict[str, str]]:

@@ -149,7 +149,8 @@ def validate(args: argparse.Namespace) -> int:
         if error.settings is not None:
             # Nothing runs, but the targets can be looked at.
             loaded = adhoc.meet(error.settings)
-            problems = in_order((*problems, *loaded.problems), error.settings.ini.names)
+            more = [problem for problem in loaded.problems if not problem.note]
+            problems = in_order((*problems, *more), error.settings.ini.names)
         _show_problems(args, problems)
         if not args.json:
             print(_in_use(args, error))

@@ -10,7 +10,14 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections import Counter
-from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import (
+    Container,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import partial
 from types import ModuleType
 
@@ -90,6 +97,7 @@ def discover(
     *,
     formerly: bool = True,
     advises: bool = False,
+    describes: bool = False,
     had_jobs: bool = False,
 ) -> Discovered:
     """Return the jobs of ``file``, in the order in which the file yields them.
@@ -97,10 +105,13 @@ def discover(
     ``contact`` is the recipient for jobs without a contact of their own.  ``secrets``
     are removed from every name.  With ``formerly``, each job's name in the older
     program is kept; these names are long.  With ``advises``, the problems include what
-    is right and hardly meant so, and each secret that is not to be had.  ``had_jobs``:
+    is right and hardly meant so, and each secret that is not to be had; with
+    ``describes`` a note for each option of a target that does not count.  ``had_jobs``:
     in an earlier run the file had a job, or could not be loaded, so it is no helper.
     """
-    return _Discoverer(file, ini, contact, secrets, formerly, advises, had_jobs).run()
+    return _Discoverer(
+        file, ini, contact, secrets, formerly, advises, describes, had_jobs
+    ).run()
 
 
 class _Discoverer(msgspec.Struct):
@@ -112,6 +123,7 @@ class _Discoverer(msgspec.Struct):
     secrets: Secrets
     formerly: bool
     advises: bool
+    describes: bool
     had_jobs: bool
     jobs: dict[JobKey, LoadedJob] = {}
     #: The current step, for the error message.
@@ -218,6 +230,7 @@ class _Discoverer(msgspec.Struct):
                 raise OverflowError(f"there are more than {MAX_JOBS} targets")
             if "was" in section.options:
                 renamed.append(section)
+            whole = section
             target, problems = table.target(section)
             while not problems and (clashes := _clashes(cls, target)):
                 less = _with_fewer_defaults(section, clashes, cls.yields)
@@ -229,6 +242,8 @@ class _Discoverer(msgspec.Struct):
                 else:
                     section = less
                     target, problems = table.target(section)
+            if self.describes:
+                self.problems += _idle_options(whole, table.nearest(section))
             if wrong_contact := contacts.problem(section):
                 problems.append(wrong_contact)
             if not problems:
@@ -437,6 +452,14 @@ def _place(section: TargetSection, clash: Clash) -> str:
     for name in _given(section.options, clash):
         return section.options[name].where
     return section.where
+
+
+def _idle_options(whole: TargetSection, section: TargetSection) -> Iterator[Problem]:
+    """Yield a note for each option of a target that is not in what counts of it."""
+    for name, value in whole.options.items():
+        if name not in section.options:
+            text = f"{name} of [{value.section}] does not count here"
+            yield Problem(text, value.where, whole.title, warning=True, note=True)
 
 
 def _former_identity(section: TargetSection) -> str:

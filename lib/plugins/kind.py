@@ -427,6 +427,14 @@ class KindTable:
             }
         return self._target(section.title, values, places), problems
 
+    def nearest(self, section: TargetSection) -> TargetSection:
+        """Return a section with what counts where layers say a thing in several ways.
+
+        Those are the names of one option, and the ways to give one secret.
+        """
+        section = _without_farther(section, self._secret_of)
+        return _without_farther(section, self._by_word)
+
     def _give_way(self, values: dict[str, Any]) -> None:
         """Drop the default of each ``warn_X`` behind a ``fail_X`` that is given.
 

@@ -228,6 +228,7 @@ def _load(
         order.secrets,
         formerly=bool(order.known.unclaimed),
         advises=order.advises,
+        describes=order.describes,
         had_jobs=file.name in order.had_jobs,
     )
     capture.end(kept)

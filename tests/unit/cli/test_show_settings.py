@@ -133,3 +133,18 @@ def test_the_command_prints_a_table_for_each_section(tmp_path):
     origin = {row["option"]: row["source"] for row in rows}
     assert origin["every"] == origin["warn_percent"] == "default"
     assert origin["contact"] == "settings" and origin["error"] == "error"
+
+
+def test_a_default_that_does_not_count_is_not_shown_as_if_it_did(tmp_path):
+    instance = Instance(tmp_path)
+    instance.add("[defaults tcp]\nserver_name = a.example\nfail_time = soon\n")
+    instance.add("[defaults disk]\nlimit = 20%\n[disk d]\npath = /\n")
+    instance.add("fail_percent = 100%\n")
+    instance.add("[tcp plain]\nhost = 127.0.0.1\nport = 1\n")
+    instance.add("[tcp safe]\nhost = 127.0.0.1\nport = 1\ntls = yes\n")
+    rows = instance.run("-m", "show", "tcp *", "disk d", "--json").json()
+    of = {(row["section"], row["option"]): row["value"] for row in rows}
+    assert of["tcp safe", "server_name"] == "a.example"
+    assert of["tcp plain", "server_name"] == of["tcp plain", "fail_time"] == ""
+    assert of["disk d", "fail_percent"] == "100%" and ("disk d", "limit") not in of
+    assert "does not count" not in instance.run("-m", "validate").out
