@@ -480,6 +480,8 @@ class _Session:
         self._left = list(envelopes)
         self._over: list[Envelope] = []
         self._held_back: dict[Any, bool] = {}
+        #: What was said to recipients before the server ended a session, by mail.
+        self._refused: dict[str, dict[str, str]] = {}
         ends_at = time.monotonic() + self._limit_s
         why: dict[str, Any] = {}
         for _number in range(MAX_SESSIONS):
@@ -538,18 +540,25 @@ class _Session:
             if self.note:
                 body = f"{message.body.rstrip()}\n\n{wrapped(self.note)}\n"
                 message = replace(message, body=body)
+            before = self._refused.get(name, {})
+            to = [who for who in message.to if who not in before]
             try:
                 data = compose(message, self._settings, self._account)
                 self._emit(["begun", name])
-                refused = session.send(sender, message.to, data)
-                self._emit(["sent", name, refused, self._via])
+                refused = session.send(sender, to, data)
+                self._emit(["sent", name, {**before, **refused}, self._via])
             except DeliveryError as error:
+                if error.refused:
+                    error.refused = {**before, **error.refused}
                 why = _as_frame(error)
                 failure = DeliveryFailure(**why, begun=True)
                 self._may_go_on = failure.is_of_this_session(is_first=is_first)
                 is_lost = failure.code in (None, 421)
                 if failure.step == "MAIL FROM" and is_lost and not is_first:
                     # A session takes so many mails, and this one was too many.
+                    self._left.insert(0, envelope)
+                    break
+                if is_lost and self._has_others(message, failure):
                     self._left.insert(0, envelope)
                     break
                 self._held_back[job] = self._is_for_another(envelope, failure)
@@ -559,6 +568,16 @@ class _Session:
                     self._emit(["unsent", name, {**why, "begun": True}, self._via])
             is_first = False
         return why
+
+    def _has_others(self, message: Message, failure: DeliveryFailure) -> bool:
+        """Return whether the server ended the session for some of the recipients only.
+
+        In the next session the others get the mail without those.
+        """
+        refused = self._refused.setdefault(message.message_id, {})
+        is_more_known = not failure.refused.keys() <= refused.keys()
+        refused.update(failure.refused)
+        return is_more_known and not failure.in_doubt and refused.keys() < {*message.to}
 
     def _is_for_another(self, envelope: Envelope, failure: DeliveryFailure) -> bool:
         """Return whether a mail that was not accepted is left to another account.

@@ -10,7 +10,7 @@ import pytest
 from lib.alerting import delivery
 from lib.alerting.delivery import Outbox, Sent, Unsent
 from lib.alerting.queue import Envelope
-from lib.alerting.results import DeliveryFailure, after_failure
+from lib.alerting.results import DeliveryFailure
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.system import process
@@ -205,22 +205,34 @@ def test_a_server_that_refuses_each_mail_and_hangs_up_gets_so_many_sessions(cafi
 
 
 @pytest.mark.parametrize(
+    "nobody", [NOBODY, NOBODY.replace("550 5.1.1 no such user", "450 4.2.0 not now")]
+)
+@pytest.mark.parametrize(
     "ends", ["drop", "hear RCPT\nsend 421 4.7.0 mx Error: too many errors\ndrop"]
 )
 def test_a_server_that_ends_the_session_after_one_refused_recipient_leaves_the_other(
-    cafile, ca, ends
+    cafile, ca, ends, nobody
 ):
-    script = talk(NOBODY, ends)
-    with SmtpStub(script, context=server_context(ca)) as stub:
+    scripts = [talk(nobody, ends), talk(TAKEN, TAKEN, "hear QUIT")]
+    with SmtpStub(scripts, context=server_context(ca)) as stub:
+        box = Outbox(settings_for(stub.port, cafile))
+        one = message("a", ("gone@example.com", "ops@example.com"))
+        both = [Envelope(one, (one.message_id,), "x", NOON), envelope("y", "b")]
+        box.start(both, 20)
+        sent, other = events(box, 20)
+    assert sent.refused == {"gone@example.com": nobody.rpartition("send ")[2]}
+    assert isinstance(other, Sent)
+    assert (stub.connections, stub.surprises) == (2, [])
+    assert [line for line in stub.heard if b"gone@" in line and b"rcpt" in line.lower()]
+
+
+def test_where_each_recipient_ends_the_session_all_are_reported(cafile, ca):
+    with SmtpStub(talk(NOBODY, "drop"), context=server_context(ca)) as stub:
         box = Outbox(settings_for(stub.port, cafile))
         one = message("a", ("gone@example.com", "ops@example.com"))
         box.start([Envelope(one, (one.message_id,), "x", NOON)], 20)
         (lost,) = events(box, 20)
-    assert lost.failure.refused == {"gone@example.com": "550 5.1.1 no such user"}
-    left = after_failure(one, lost.failure)
-    assert left.left.to == ("ops@example.com",)
-    assert list(left.dead) == ["gone@example.com"]
-    assert not lost.failure.is_limit
+    assert lost.failure.refused == dict.fromkeys(one.to, "550 5.1.1 no such user")
 
 
 def test_a_session_that_is_stopped_leaves_its_mails_queued(cafile, approved):
