@@ -88,7 +88,10 @@ _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x1f\x7f]*)")
 _METRIC = re.compile(r"([a-zA-Z_:][\w:]*)\s*(?:\{(.*)\})?", re.A)
 _LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)', re.A)
 _TO_ESCAPE = re.compile(r'["\\\n]')
-_SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)\s*(?:\{(.*)\})?\s+(\S+)", re.A)
+#: An exemplar of OpenMetrics, which has braces too, may be behind it.
+_SAMPLE = re.compile(
+    r'([a-zA-Z_:][\w:]*)\s*(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*+")*+)\})?\s+(\S+)', re.A
+)
 
 
 def header_lines(value: str) -> tuple[str, ...]:
@@ -537,6 +540,8 @@ def follow(
     if hop.body is not None and target.method == "get":
         hop.method = "post"
     body = BodyReader(target)
+    #: What each host on the way has shown.
+    chains: dict[str, Sequence[bytes]] = {}
     try:
         for _hop in range(target.max_redirects + 1):
             try:
@@ -548,10 +553,12 @@ def follow(
                 began = time.monotonic()
                 answer = yield from curl.fetch(request_of(target, hop, deadline, body))
             job.answered_by = answer.peer
+            if answer.chain:
+                chains[urlsplit(hop.url).hostname or ""] = answer.chain
             if not is_redirect(target, answer):
                 expect(target, hop, answer, body)
                 took = time.monotonic() - began
-                return values_of(job, target, answer, body, took, address)
+                return values_of(job, target, answer, body, took, address, chains)
             hop = next_hop(hop, answer, target.redirects)
             body = BodyReader(target)
     finally:
@@ -699,10 +706,12 @@ def values_of(
     body: BodyReader,
     took: float,
     address: tuple[int, connect.Address] | None,
+    chains: Mapping[str, Sequence[bytes]],
 ) -> dict[str, Value]:
     """Return what was measured, with its thresholds.
 
-    ``address`` is that which was to be asked, if each of the name is.
+    ``address`` is that which was to be asked, if each of the name is; ``chains`` are
+    the certificates of each host that was asked.
     """
     values = {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
     for name, warn, fail in _OF_THE_TIME if answer.times else ():
@@ -713,8 +722,8 @@ def values_of(
     if target.warn_size or target.fail_size:
         size = answer.size
         values["size"] = bytes_(size, warn=target.warn_size, fail=target.fail_size)
-    if answer.chain and (target.warn_days or target.fail_days):
-        values["days"] = _days_left(job, target, answer)
+    if chains and (target.warn_days or target.fail_days):
+        values["days"] = _days_left(job, target, chains)
     if target.metric:
         place = connect.shown_address(address[1]) if address else ""
         number = _metric(job, target, body.text, place)
@@ -729,20 +738,25 @@ def values_of(
     return values
 
 
-def _days_left(job: TargetJob, target: Target, answer: Response) -> Any:
-    """Return how long the chain is valid; the certificate that ends first counts."""
+def _days_left(
+    job: TargetJob, target: Target, chains: Mapping[str, Sequence[bytes]]
+) -> Any:
+    """Return how long all chains are valid; the certificate that ends first counts."""
     from datetime import UTC, datetime
 
     from lib.net import certificates
 
-    chain = certificates.read_chain(answer.chain)
-    first = certificates.first_to_end(
-        chain,
-        lambda: certificates.trusted(target.cafile or certificates.system_store()),
-        # A root of one's own is one's own to renew.
-        counts_root=bool(target.verify and target.cafile),
-    )
-    host = urlsplit(target.url).hostname or ""
+    ends = []
+    for host, ders in chains.items():
+        chain = certificates.read_chain(ders)
+        first = certificates.first_to_end(
+            chain,
+            lambda: certificates.trusted(target.cafile or certificates.system_store()),
+            # A root of one's own is one's own to renew.
+            counts_root=bool(target.verify and target.cafile),
+        )
+        ends.append((host, chain, first))
+    host, chain, first = min(ends, key=lambda one: one[2].not_after)
     job.note = certificates.expiry_words(host, chain, first)
     left = certificates.days_left(first, datetime.now(UTC))
     return count(left, warn=target.warn_days, fail=target.fail_days)
@@ -1039,6 +1053,10 @@ def _wrong_json(target: Target, page: str) -> str:
         result = target.expect_json.search(content)
     except jmespath.exceptions.JMESPathError as error:
         return f"expect_json cannot be applied: {printable(str(error), 100)}"
+    except TypeError as error:
+        # It compares a text with a number, of which JMESPath's own rules say null.
+        why = printable(str(error), 100)
+        return f"expect_json cannot be applied: {why}; to_number() reads a number"
     if result is True:
         return ""
     shown = printable(json.dumps(result), 60)

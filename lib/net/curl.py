@@ -401,10 +401,14 @@ class _Transfer(Wait):
         """Have libcurl connect to the addresses that were found, with no resolver."""
         bare = _in_brackets(self.addresses)
         port = self.addresses[0][1][1]
-        if len(bare) == 1 or self.request.connect_to:
+        if len(bare) == 1:
             setopt(curl.CONNECT_TO, [f"::{bare[0]}:{port}"])
-        else:
-            setopt(curl.RESOLVE, [f"{self.url.name}:{self.port}:{','.join(bare)}"])
+            return
+        name = self.url.name
+        if self.request.connect_to:
+            name = ascii_domain(self.request.connect_to[0])
+            setopt(curl.CONNECT_TO, [f"::{name}:{port}"])
+        setopt(curl.RESOLVE, [f"{name}:{port}:{','.join(bare)}"])
 
     def _ask_proxy(
         self, proxy: Proxy, curl: Any, setopt: Callable[[int, Any], None]

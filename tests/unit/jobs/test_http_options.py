@@ -530,6 +530,16 @@ def test_a_metric_is_the_sum_of_its_samples(name, labels, number):
     assert metric_value(PAGE.decode(), name, labels) == number
 
 
+def test_an_exemplar_behind_a_sample_is_no_label_of_it():
+    page = (
+        'took_bucket{le="1"} 5 # {trace_id="a}b"} 0.67 1520879607.7\n'
+        'took_bucket{le="2",of="}\\"{"} 7 # {trace_id="c"} 1.5\n'
+    )
+    assert metric_value(page, "took_bucket", {"le": "1"}) == 5
+    assert metric_value(page, "took_bucket", {"of": '}"{'}) == 7
+    assert metric_value(page, "took_bucket", {}) == 12
+
+
 @pytest.mark.parametrize("per", [{}, {"per": "s"}], ids=["as is", "growth"])
 @pytest.mark.parametrize("number, word", [("NaN", "nan"), ("+Inf", "inf")])
 def test_a_metric_that_is_no_finite_number_fails(number, word, per):
@@ -616,6 +626,21 @@ def test_connect_to_is_for_the_host_and_port_of_the_url_only(tmp_path):
         "expected status 200, got 404 No\n"
         f"connected to 127.0.0.1:{it.port}, as connect_to says"
     )
+
+
+def test_connect_to_a_name_goes_on_to_the_address_that_answers(tmp_path):
+    with Listener(OK_PAGE) as it:
+        place = f"both.example:{it.port}"
+        options = {"url": "http://shop.example/", "connect_to": place, "timeout": 8}
+        assert found_by(HTTPServerChecker, **options) == "fine"
+        assert b"Host: shop.example\r\n" in it.heard[0]
+        said = found_by(HTTPServerChecker, addresses="every", **options)
+        assert said.startswith("1 of 2 addresses of both.example fail\n[::1]:")
+    with Listener(OK_PAGE, context=tls_context()) as it:
+        options = {"url": "https://localhost/", "timeout": 8}
+        options["connect_to"] = f"both.example:{it.port}"
+        options["cafile"] = write_authority(tmp_path)
+        assert found_by(HTTPServerChecker, **options) == "fine"
 
 
 @pytest.mark.parametrize(
@@ -778,11 +803,42 @@ def test_json_that_is_none_is_named(tmp_path):
     assert said.startswith("the response is not JSON: ")
 
 
+def test_a_text_that_is_compared_as_a_number_is_named(tmp_path):
+    with Listener(says(answer(body=b'{"load": "5"}'))) as it:
+        said = found(it, {"expect_json": "load < `9`"}, tmp_path)
+        assert said.startswith("expect_json cannot be applied: '<' not supported")
+        assert "; to_number() reads a number\n" in said
+        more = {"expect_json": "to_number(load) < `9`"}
+        assert found(it, more, tmp_path) == "fine"
+
+
 def test_a_body_that_never_comes_whole_is_named_where_all_of_it_is_needed(tmp_path):
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nabc"
     with Listener(says(head, HOLD)) as it:
         said = found_by(HTTPServerChecker, url=it.url(), timeout=1, reject_text="x")
     assert said == "timed out after 1 s with 3 bytes of the body"
+
+
+def test_a_certificate_on_the_way_to_the_last_host_counts_too(tmp_path):
+    old = tls_context("localhost", ends=5.5)
+    options = {"host": "localhost", "cafile": "CA", "redirects": "any"}
+    with Listener(OK_PAGE, context=tls_context()) as there:
+        to = there.url(scheme="https")
+        with Listener(says(moved(to)), context=old) as it:
+            assert found(it, {**options, "fail_days": "5"}, tmp_path, "https") == "fine"
+            said = found(it, {**options, "fail_days": "7"}, tmp_path, "https")
+    assert said.startswith("days is 5.4, under fail_days = 7\n")
+    assert "the certificate of localhost expires on" in said
+
+
+def test_a_certificate_behind_a_redirect_is_named_by_its_own_host(tmp_path):
+    old = tls_context(ends=5.5)
+    options = {"host": "localhost", "cafile": "CA", "redirects": "any"}
+    with Listener(OK_PAGE, context=old) as there:
+        to = there.url(scheme="https")
+        with Listener(says(moved(to)), context=tls_context()) as it:
+            said = found(it, {**options, "fail_days": "7"}, tmp_path, "https")
+    assert "the certificate of 127.0.0.1 expires on" in said
 
 
 def test_an_intermediate_certificate_that_ends_first_is_named(tmp_path):
