@@ -189,6 +189,31 @@ def idle_former_names(
             yield Problem(shown_text, value.where, target.title, warning=True)
 
 
+def renamed_targets(ini: IniFile) -> Iterator[tuple[str, str]]:
+    """Yield the former name and the name of each target that was renamed.
+
+    Not where the former name is another target's by now.
+    """
+    kinds = {title.partition(" ")[0] for title in ini if "was" in ini.options(title)}
+    if TEMPLATE in kinds:
+        kinds = ini.words() - {TEMPLATE, JOB}
+    for kind in sorted(kinds):
+        targets = list(target_sections(ini, kind))
+        titles = {target.title for target in targets}
+        for target in targets:
+            before = former_title(target)
+            if before and before not in titles:
+                yield before, target.title
+
+
+def former_title(target: TargetSection) -> str:
+    """Return the name that a target had before, its kind included; empty: none."""
+    value = target.options.get("was")
+    kind = target.title.partition(" ")[0]
+    name = former_name(kind, value.raw) if value else ""
+    return f"{kind} {name}" if name else ""
+
+
 def former_name(kind: str, raw: str) -> str:
     """Return the name that ``was`` gives; it may begin with the kind, as titles do."""
     return raw.removeprefix(f"{kind} ").strip()

@@ -43,6 +43,13 @@ class Scope(Stored, frozen=True):
             bool(self.tags) and not set(self.tags).isdisjoint(tags)
         )
 
+    def following(self, before: JobKey, now: JobKey) -> Scope:
+        """Return a scope that means a target by its new name, if it did by the old."""
+        meant = self.includes(before, before.identity)
+        if not meant or self.includes(now, now.identity):
+            return self
+        return replace(self, patterns=(*self.patterns, now.identity))
+
     def words(self, names: Mapping[str, str]) -> str:
         """Return it for people; ``names`` are those of jobs, by their keys as text."""
         patterns = (names.get(pattern, pattern) for pattern in self.patterns)
@@ -93,6 +100,11 @@ class Mute(Request, frozen=True, tag="mute"):
         if not self.scope.includes(key, name, tags):
             return False
         return not any(scope.includes(key, name, tags) for scope in self.lifted)
+
+    def following(self, before: JobKey, now: JobKey) -> Mute:
+        """Return a mute that holds for a renamed target what it held before."""
+        lifted = tuple(scope.following(before, now) for scope in self.lifted)
+        return replace(self, scope=self.scope.following(before, now), lifted=lifted)
 
 
 class Unmute(Request, frozen=True, tag="unmute"):

@@ -32,7 +32,7 @@ from lib.config.targets import (
     Contacts,
     TargetSection,
     defaults_section,
-    former_name,
+    former_title,
     idle_former_names,
     target_sections,
 )
@@ -260,7 +260,9 @@ class _Discoverer(msgspec.Struct):
                 continue
             clean = in_order(map(self._clean, problems), self.ini.names)
             self.problems += clean
-            self._add_wrong_target(section.title, clean, _former_identity(section))
+            self._add_wrong_target(
+                section.title, clean, title_of(former_title(section))
+            )
         if renamed:
             titles = {loaded.job.name for loaded in self.jobs.values()}
             titles.update(self.ini.removed)
@@ -460,14 +462,6 @@ def _idle_options(whole: TargetSection, section: TargetSection) -> Iterator[Prob
         if name not in section.options:
             text = f"{name} of [{value.section}] does not count here"
             yield Problem(text, value.where, whole.title, warning=True, note=True)
-
-
-def _former_identity(section: TargetSection) -> str:
-    """Return the identity that ``was`` gives to a target; empty: it gives none."""
-    value = section.options.get("was")
-    kind = section.title.partition(" ")[0]
-    name = former_name(kind, value.raw) if value else ""
-    return title_of(f"{kind} {name}") if name else ""
 
 
 def _with_fewer_defaults(

@@ -13,6 +13,7 @@ from datetime import datetime
 
 import msgspec
 
+from lib.config.targets import renamed_targets
 from lib.core import announcements, decisions, encoding
 from lib.core.announcements import Announce, Announcement, Withdraw
 from lib.core.decisions import Entry, Event, RequestDetails
@@ -123,6 +124,7 @@ def take(
             continue
         mutes = with_request(mutes, request, now, jobs)
         entries += _applied(request, jobs, changed, now)
+    mutes = _following(mutes, settings, catalog) if mutes else ()
     silences = Silences(mutes, settings.maintenance, settings.zone)
     checks = frozenset(entry.key for entry in entries if entry.code is Event.CHECK)
     return Taken(
@@ -134,6 +136,21 @@ def take(
         announced,
         announced != noted,
     )
+
+
+def _following(
+    mutes: tuple[Mute, ...],
+    settings: Settings,
+    catalog: Mapping[JobKey, CatalogEntry],
+) -> tuple[Mute, ...]:
+    """Return mutes that go on for targets that were renamed since the last run."""
+    keys = {key.identity: key for key in catalog if key.is_check}
+    for before, name in renamed_targets(settings.ini):
+        if before in keys:
+            key = keys[before]
+            now = JobKey(key.file, name)
+            mutes = tuple(mute.following(key, now) for mute in mutes)
+    return mutes
 
 
 def _announced(

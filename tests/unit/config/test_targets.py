@@ -14,6 +14,7 @@ from lib.config.targets import (
     TargetSection,
     hosts_of_no_section,
     idle_former_names,
+    renamed_targets,
     target_sections,
     typed,
 )
@@ -365,3 +366,17 @@ def test_a_former_name_that_takes_no_history_is_a_warning(approved):
     titles = {one.title for one in found}
     renamed = [one for one in found if "was" in one.options]
     approved([str(problem) for problem in idle_former_names(renamed, titles)])
+
+
+def test_a_template_may_say_what_targets_were_called():
+    text = f"{RENAMED}[template t]\nwas = {{host}}\n[ping p]\nuse = t\nhosts = a\n"
+    ini = IniFile(ROOT, ("settings.cfg",), IniText(text, "settings.cfg").sections)
+    assert set(renamed_targets(ini)) == {
+        ("tcp old", "tcp new"),
+        ("tcp old", "tcp new2"),
+        ("tcp http old", "tcp kind"),
+        ("tcp long ago", "tcp fine"),
+        ("tcp former/a", "tcp farm/a"),
+        ("tcp former/b", "tcp farm/b"),
+        ("ping a", "ping p/a"),
+    }

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from lib.core import decisions
 from lib.core.decisions import Event
 from lib.core.enums import Status
+from lib.core.ini import IniFile
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record
 from lib.core.schedule import Due, is_due
@@ -21,6 +22,7 @@ from lib.runner import requests
 from lib.storage import inbox
 from lib.storage.session import StoreSession, mutes_of, notes_in
 from lib.storage.store import State
+from tests.support.fakes import ini
 from tests.support.kills import each_kill
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -40,6 +42,7 @@ class Settings(msgspec.Struct):
     state: Path
     maintenance: tuple[Window, ...] = ()
     zone: None = None
+    ini: IniFile = IniFile(Path("/"))
 
 
 def failing(key, since=NOON - HOUR):
@@ -107,6 +110,32 @@ def test_a_mute_from_the_page_is_told_by_the_name_of_its_job(folder):
     inbox.submit(folder, replace(MUTE, scope=Scope((str(B),))))
     (entry,) = a_run(folder).entries
     assert (entry.key, entry.details.jobs) == (B, "b")
+
+
+@pytest.mark.parametrize(
+    ("scope", "lifted", "is_muted"),
+    [
+        (Scope(("http old",)), (), True),
+        (Scope(("http o*",)), (), True),
+        (Scope(("Web/http old",)), (), True),
+        (Scope(("http *",)), (Scope(("http old",)),), False),
+        (Scope(("http other",)), (), False),
+    ],
+)
+def test_a_mute_follows_a_target_that_is_renamed(folder, scope, lifted, is_muted):
+    key, now = JobKey("Web", "http new"), NOON + MINUTE
+    catalog = {JobKey("Web", "http old"): CatalogEntry("http old", "Web.py", "minute")}
+    inbox.submit(folder, replace(MUTE, scope=scope, lifted=lifted))
+    settings = Settings(folder, ini=ini("[http new]\nwas = old\n"))
+    state = State(folder)
+    session = StoreSession(state, state.load(), (), now)
+    taken = requests.take(settings, session.notes, catalog, {}, now)
+    held = taken.silences.holding(key, "http new", (), now)
+    assert (held is not None) is is_muted
+    # Where the old name is that of another target, the mute is about that one.
+    settings = Settings(folder, ini=ini("[http old]\n[http new]\nwas = old\n"))
+    taken = requests.take(settings, session.notes, catalog, {}, now)
+    assert [one.scope for one in taken.silences.mutes] == [scope]
 
 
 def test_a_check_that_was_asked_for_is_due_once(folder):
