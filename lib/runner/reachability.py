@@ -177,9 +177,9 @@ def _judged(ctx: RunContext, report: JobReport) -> JobReport:
             return _blind(ctx, report, reach.silent)
         if reach.is_cut_short:
             return _not_made(report, "the run had to end before an anchor answered")
-        up_s = ctx.since_boot()
-        if up_s < results.SETTLES_S:
-            return _not_made(report, f"this machine started {up_s:.0f} s ago")
+        if _is_settling(ctx):
+            since = f"this machine started {ctx.since_boot():.0f} s ago"
+            return _not_made(report, since)
     if has_parents and _counts_on_parents(report):
         return _behind_parents(ctx, report)
     return report
@@ -436,10 +436,17 @@ def _read_answer(ctx: RunContext, *, is_last: bool) -> None:
     reach.child = None
     reach.is_cut_short = not (answers or has_ended)
     reach.silent = answers[0] if answers and isinstance(answers[0], dict) else {}
-    if reach.silent:
+    if reach.silent and ctx.run.blind_since is None and _is_settling(ctx):
+        # Nothing is blind that has not looked yet.
+        reach.silent = {}
+    elif reach.silent:
         _go_blind(ctx, reach.silent)
     elif answers:
         see_again(ctx)
+
+
+def _is_settling(ctx: RunContext) -> bool:
+    return ctx.since_boot() < results.SETTLES_S
 
 
 def _go_blind(ctx: RunContext, silent: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ from lib.core.dependencies import Dependencies
 from lib.core.enums import Decision, MessageKind, Status
 from lib.core.jobs import Dependency, Job, JobKey
 from lib.core.messages import Message
+from lib.core.records import RunRecord
 from lib.core.results import CheckResult, JobReport
 from lib.net.anchors import why_silent
 from lib.runner import reachability, results
@@ -647,6 +648,32 @@ def test_what_the_anchors_had_no_time_to_say_is_asked_in_the_next_run():
         "the run had to end before an anchor answered; the check said: no answer "
         "within 50 s"
     )
+
+
+class AnswersNothing(NeverAnswers):
+    """The process that asks the anchors, when none answers."""
+
+    def frames(self):
+        return [{"router:80": "no answer"}]
+
+
+def test_just_after_a_boot_no_machine_becomes_blind_but_may_still_be(monkeypatch):
+    ctx = Booted(40)
+    ctx.run = RunRecord()
+    ctx.reach = Reach(child=AnswersNothing())
+    reachability._read_answer(ctx, is_last=False)
+    assert ctx.run.blind_since is None
+    job = Job(JobKey("Web", "web"), "web", "/Web.py", "minute", is_across_network=True)
+    report = JobReport(job, CheckResult(Status.FAILING, "x"), Decision.FIRST_ALERT)
+    judged = reachability._judged(ctx, report)
+    assert judged.decision is Decision.PENDING
+    assert judged.result.reason.startswith("this machine started 40 s ago")
+    gone_blind = []
+    monkeypatch.setattr(reachability, "_go_blind", lambda *_: gone_blind.append(1))
+    ctx.run = RunRecord(blind_since=utc_now() - MINUTE)
+    ctx.reach = Reach(child=AnswersNothing())
+    reachability._read_answer(ctx, is_last=False)
+    assert gone_blind and ctx.reach.silent
 
 
 def test_a_refused_connection_is_an_answer():
