@@ -114,12 +114,7 @@ def read_options(
             # Several words may be such a line, with a password in it.
             first, *more = word.split()
             words = shown("", first) + (" ..." if more else "")
-            hint = nearest(word, [*options, *names])
-            if word in RETRY_OPTIONS:
-                hint = (
-                    ": a kind has it whose targets can be tried again, in their "
-                    "sections and in [defaults KIND]"
-                )
+            hint = _elsewhere(word) or nearest(word, [*options, *names])
             wrong[word] = f"unknown option {words!r}{hint}"
             continue
         if word != name and name in given:
@@ -138,6 +133,19 @@ def read_options(
             purpose = f": {option.help}" if option.help else ""
             wrong[name] = f"{name} is missing{purpose}"
     return values, wrong
+
+
+def _elsewhere(word: str) -> str:
+    """Return where an option belongs that is known elsewhere; else an empty text."""
+    if word in RETRY_OPTIONS:
+        return (
+            ": a kind has it whose targets can be tried again, in their "
+            "sections and in [defaults KIND]"
+        )
+    of_targets = {**POLICY_OPTIONS, **LAYOUT_OPTIONS}
+    if word in of_targets and word not in DEFAULTS:
+        return " here: it belongs in the section of a target, or in a template"
+    return ""
 
 
 def without_equals(word: str, known: Container[str]) -> str:
