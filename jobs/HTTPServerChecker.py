@@ -46,6 +46,7 @@ from lib.net.address import (
     is_same_host,
     printable,
     secrets_in_headers,
+    secrets_in_json,
     secrets_in_query,
     shown_url,
     without_credentials,
@@ -461,8 +462,8 @@ def login_of(target: Target) -> Iterator[str]:
     place, _mark, query = target.url.partition("?")
     quoted = [
         part
-        for text in (query.partition("#")[0], target.form)
-        for part in secrets_in_query(text)
+        for text in (query.partition("#")[0], target.form, target.body, target.json)
+        for part in (*secrets_in_query(text), *secrets_in_json(text))
         # What is said anyway is none.
         if part not in f"{target.title} {place}"
     ]

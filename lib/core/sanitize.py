@@ -76,9 +76,23 @@ def secrets_in_query(raw: str) -> Iterator[str]:
     """
     for pair in re.split("[&;]", raw):
         name, _equals, value = pair.partition("=")
-        looks_so = len(value) >= 16 or (len(value) >= 6 and re.search(r"\d", value))
-        if looks_so and re.fullmatch(_SECRET_PARAMETER, name):
+        if _is_secret_parameter(name, value):
             yield value
+
+
+def secrets_in_json(raw: str) -> Iterator[str]:
+    """Yield what is secret in JSON, by the names and looks of ``secrets_in_query``.
+
+    As it is sent, in quotes of JSON.
+    """
+    for name, value in re.findall(r'"([^"\\]*)"\s*:\s*"((?:[^"\\]|\\.)*)"', raw):
+        if _is_secret_parameter(name, value):
+            yield value
+
+
+def _is_secret_parameter(name: str, value: str) -> bool:
+    looks_so = len(value) >= 16 or (len(value) >= 6 and re.search(r"\d", value))
+    return bool(looks_so and re.fullmatch(_SECRET_PARAMETER, name))
 
 
 def secrets_in_variables(raw: str) -> Iterator[str]:

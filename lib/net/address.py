@@ -8,6 +8,7 @@ from __future__ import annotations
 # Job files may import lib.net, but not lib.core.
 from lib.core.sanitize import printable as printable
 from lib.core.sanitize import secrets_in_headers as secrets_in_headers  # noqa: F401
+from lib.core.sanitize import secrets_in_json as secrets_in_json  # noqa: F401
 from lib.core.sanitize import secrets_in_query as secrets_in_query  # noqa: F401
 
 

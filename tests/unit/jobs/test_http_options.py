@@ -708,7 +708,7 @@ def echo(conn, listener):
     while b"\r\n\r\n" not in said:
         said += conn.recv(4096)
     line, _end, said = said.partition(b"\r\n")
-    if b"form-urlencoded" in said:
+    if b"form-urlencoded" in said or b"json" in said:
         form = said.partition(b"\r\n\r\n")[2] or conn.recv(4096)
         said = form + said
     if b"?" in line:
@@ -731,6 +731,9 @@ def echo(conn, listener):
         {"path": "/x?a=1&api_key=geheim7&b=2"},
         {"path": "/x?token=geheim%2B7+geheim"},
         {"path": "/x", "form": "user=bob&password=geheim7"},
+        {"path": "/x", "body": "user=bob&password=geheim7"},
+        {"path": "/x", "body": '{"user": "bob", "password": "geheim7"}'},
+        {"path": "/x", "json": '{"user": "bob", "api_key" : "geheim\\"7"}'},
     ],
 )
 def test_what_logs_in_is_not_shown_where_a_server_repeats_it(tmp_path, options):
