@@ -552,12 +552,9 @@ def by_command(pings: Pings) -> Answers:
 
     words = [command(), "-n", "-c", str(pings.count), "-s", str(pings.size)]
     # Less is for root only, or for newer ones.
-    words += [
-        "-i",
-        f"{max(0.2, pings.interval_s):g}",
-        "-W",
-        f"{max(1.0, pings.wait_s):g}",
-    ]
+    interval_s, wait_s = max(0.2, pings.interval_s), max(1.0, pings.wait_s)
+    words += ["-i", f"{interval_s:g}", "-W", f"{wait_s:g}"]
+    began = time.monotonic()
     try:
         done = subprocess.run(
             [*words, str(pings.address[0])],
@@ -569,8 +566,14 @@ def by_command(pings: Pings) -> Answers:
             timeout=pings.deadline.left(),
             check=False,
         )
-    except (subprocess.TimeoutExpired, TimeoutError):
+    except TimeoutError:
         return Answers((None,) * pings.count)
+    except subprocess.TimeoutExpired as late:
+        # What was answered until then it has said, here in bytes.  The last one that
+        # was sent, and those that were not, are not lost.
+        said = (late.stdout or b"").decode("utf-8", "replace")
+        sent = max(1, int((time.monotonic() - began) / interval_s))
+        return read_command(said, min(sent, pings.count), pings.host)
     except OSError as error:
         raise NotTried(f"not checked: ping: {error.strerror}; {REMEDY}") from error
     # 1: no answer; 2: it could not be asked, which is nothing about the host.

@@ -191,6 +191,20 @@ def test_each_way_tells_loss_and_who_said_why(way):
     assert other == "127.0.0.6: no answer to 3 pings"
 
 
+@pytest.mark.long
+def test_a_ping_command_that_is_late_has_said_what_was_answered():
+    if not ping.command():
+        pytest.skip("there is no ping command")
+
+    def inside():
+        options = {"host": "127.0.0.1", "interval": "100ms", "count": 12}
+        return result_of(job_of(PingChecker, timeout="1300ms", **options))
+
+    result = in_network(inside, **WAYS["command"])
+    assert result.status == "ok", result.reason
+    assert result.values["loss"].number == 0
+
+
 def test_whoever_may_not_ping_does_not_know_and_is_told_what_to_do():
     (said,) = found({}, may_ping=NOBODY, is_confined=True)
     if not ping.command():
