@@ -40,7 +40,8 @@ _STORES = (
 #: The first byte of a certificate as it is, not as PEM.
 _DER = b"\x30"
 _PEM = re.compile(
-    rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----\s*(.+?)\s*-----END \1-----",
+    rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----\s*(.*?)\s*"
+    rb"(-----END \1-----|(?=-----BEGIN )|\Z)",
     re.S,
 )
 
@@ -255,7 +256,8 @@ def _readable(ders: Sequence[bytes]) -> Iterator[Certificate]:
 def certificates_in(path: str) -> list[bytes]:
     """Return the certificates of a PEM file, or that of a file of one in DER.
 
-    Whatever else is in it, such as a key, is not looked at.
+    Whatever else is in it, such as a key, is not looked at.  One that is cut off is
+    there without its content.
 
     Raise OSError if it cannot be read, and ValueError if it is no file, or has what is
     called a certificate and is not base64.
@@ -269,7 +271,7 @@ def certificates_in(path: str) -> list[bytes]:
         data = file.read(MAX_FILE_BYTES)
     if data[:1] == _DER:
         return [data]
-    return [a2b_base64(match[2]) for match in _PEM.finditer(data)]
+    return [a2b_base64(match[2]) if match[3] else b"" for match in _PEM.finditer(data)]
 
 
 # Reading.

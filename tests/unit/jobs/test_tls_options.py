@@ -448,11 +448,17 @@ def test_a_file_that_has_no_certificate_is_named(tmp_path):
         ),
         (b"-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n", ""),
         (b"0garbage", "certificate 1 in it cannot be read"),
+        (b"-----BEGIN CERTIFICATE-----\nMIIB", "certificate 1 in it cannot be read"),
     ):
         path.write_bytes(text)
         result = in_file(path)
         assert result.status == "failing"
         assert result.reason.startswith(f"{path}: {words}"), result.reason
+    path.unlink()
+    write_chain(path, *[issued("localhost", ends=60)] * 2)
+    assert in_file(path).status == "ok"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert in_file(path).reason == f"{path}: certificate 2 in it cannot be read"
     os.mkfifo(tmp_path / "fifo")
     assert in_file(tmp_path / "fifo").reason == f"{tmp_path}/fifo: this is not a file"
 
