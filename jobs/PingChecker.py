@@ -102,10 +102,9 @@ def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Valu
         job.values = {
             "loss": percent(100, warn=target.warn_loss, fail=target.fail_loss)
         }
-        no_route = None
-        if len(dead) == len(addresses):
-            all_of_them = [one for _kind, one in addresses]
-            no_route = connect.without_route(target.host, all_of_them)
+        silent = {host for host, _answers in dead}
+        places = [one for _kind, one in addresses if one[0] in silent]
+        no_route = connect.without_route(target.host, places, len(addresses))
         raise no_route or _failure(target.host, tried, dead)
     return job.worst_of(
         {address: _values(target, answers) for address, answers in tried},

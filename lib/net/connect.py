@@ -249,32 +249,38 @@ _NO_ROUTE = (
 
 
 def why_unanswered(
-    host: str, port: int, reasons: Sequence[tuple[Address, str]]
+    host: str, port: int, reasons: Sequence[tuple[Address, str]], of: int = 0
 ) -> Unreachable | NotTried:
     """Return what a check raises if none of the addresses answered, each with why.
 
-    That this machine has no route to any of them is our own trouble.
+    That this machine has no route to any of them is our own trouble.  There may be more
+    addresses, which did answer: so many ``of`` all.
     """
     no_route = {_words(number) for number in _NO_ROUTE}
     if all(why in no_route for _address, why in reasons):
-        trouble = without_route(host, [address for address, _why in reasons])
+        trouble = without_route(host, [address for address, _why in reasons], of)
         if trouble:
             return trouble
     return nobody_answered(host, port, reasons)
 
 
-def without_route(host: str, addresses: Sequence[Address]) -> NotTried | None:
+def without_route(
+    host: str, addresses: Sequence[Address], of: int = 0
+) -> NotTried | None:
     """Return what to raise if this machine has no route to any of the addresses.
 
     None if it has one.  A router that has none, or a host that is down, is no trouble
-    of this machine.
+    of this machine.  They may be some ``of`` so many.
     """
     if not all(map(_has_no_route, addresses)):
         return None
-    return NotTried(
-        f"not checked: this machine has no route to {host}\n"
-        "is its network up? see ip addr and ip route"
-    )
+    remedy = "is its network up? see ip addr and ip route"
+    if len(addresses) < of:
+        host = f"{len(addresses)} of {of} addresses of {host}"
+        named = ", ".join(address[0] for address in addresses[:MAX_REASONS])
+        host = f"{host}: {named}"
+        remedy += "; family = ipv4, or ipv6, asks such addresses only"
+    return NotTried(f"not checked: this machine has no route to {host}\n{remedy}")
 
 
 def _has_no_route(address: Address) -> bool:

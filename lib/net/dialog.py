@@ -286,7 +286,7 @@ def each_address(
     """Return what ``reach`` returns for each address; the time is shared among them.
 
     Raise Unreachable, naming each that does not answer as expected, if one does not;
-    NotTried if this machine has no route to those.
+    NotTried if this machine has no route to any of those.
     """
     results: list[Any] = []
     dead: list[tuple[Address, str]] = []
@@ -303,8 +303,8 @@ def each_address(
 def _dead(
     host: str, count: int, dead: Sequence[tuple[Address, str]]
 ) -> Unreachable | NotTried:
-    why = connect.why_unanswered(host, dead[0][0][1], dead)
-    if count == 1 or (isinstance(why, NotTried) and len(dead) == count):
+    why = connect.why_unanswered(host, dead[0][0][1], dead, count)
+    if count == 1 or isinstance(why, NotTried):
         return why
     first = f"{len(dead)} of {count} addresses of {host} fail"
     return Unreachable(

@@ -10,6 +10,7 @@ from jobs.PingChecker import PingChecker
 from jobs.TCPServerChecker import TCPServerChecker
 from jobs.TLSCertExpiration import TLSCertExpiration
 from jobs.UDPServerChecker import UDPServerChecker
+from lib.net import connect as net_connect
 from lib.net.connect import (
     Deadline,
     Unreachable,
@@ -192,6 +193,33 @@ def test_without_a_route_of_this_machine_each_kind_is_unknown(kind, more, addres
     first, _newline, second = said.partition("\n")
     assert first == "unknown: not checked: this machine has no route to 192.0.2.1"
     assert second == "is its network up? see ip addr and ip route"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a network of its own")
+@pytest.mark.parametrize("kind", [TCPServerChecker, UDPServerChecker, PingChecker])
+def test_that_one_of_every_address_is_out_of_reach_is_our_own_trouble(kind):
+    def inside():
+        net_connect.look_up = lambda _host, port, _family: [
+            (socket.AF_INET, (one, port)) for one in ("127.0.0.1", "192.0.2.1")
+        ]
+        how = {"host": "a.example", "addresses": "every", "timeout": 5}
+        if kind is PingChecker:
+            return found_by(kind, count=1, **how)
+        form = socket.SOCK_DGRAM
+        if kind is TCPServerChecker:
+            form = socket.SOCK_STREAM
+        with socket.socket(socket.AF_INET, form) as there:
+            there.bind(("127.0.0.1", 0))
+            if kind is TCPServerChecker:
+                there.listen()
+            return found_by(kind, port=there.getsockname()[1], **how)
+
+    assert in_network(inside, answer=lambda _to, _number: "well") == (
+        "unknown: not checked: this machine has no route to 1 of 2 addresses of "
+        "a.example: 192.0.2.1\n"
+        "is its network up? see ip addr and ip route; family = ipv4, or ipv6, asks "
+        "such addresses only"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a network of its own")
