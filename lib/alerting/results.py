@@ -95,6 +95,8 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
         """
         if self.permanent or self.why == NOT_YET:
             return False
+        if refuses_sender(self.step, self.answer):
+            return True
         return not any(
             said.startswith("5") or _ABOUT_MAILBOX.match(said)
             for said in self.refused.values()

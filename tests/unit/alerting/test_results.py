@@ -110,6 +110,17 @@ def test_a_mail_is_in_doubt_only_where_the_server_may_have_taken_it(failure, in_
         (DeliveryFailure("x", "RCPT TO", refused={"a": "451 4.3.0 lookup"}), True),
         (DeliveryFailure("x", "RCPT TO", refused={"a": "452 4.2.2 full"}), False),
         (DeliveryFailure("x", "RCPT TO", refused={"a": "550 5.1.1 no"}), False),
+        (
+            DeliveryFailure(
+                "x",
+                "RCPT TO",
+                550,
+                "5.1.8",
+                "550 5.1.8 Sender address rejected",
+                refused={"a": "550 5.1.8 Sender address rejected"},
+            ),
+            True,
+        ),
         (DeliveryFailure("554 content", "end of mail", 554, permanent=True), False),
         (DeliveryFailure(results.NOT_YET), False),
     ],
