@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,8 @@ class Outbox:
         self._child: process.Child | None = None
         self._waiting: dict[str, Envelope] = {}
         self._begun: set[str] = set()
+        #: What an account's server said to recipients before it hung up, by mail.
+        self._refused: dict[str, Mapping[str, str]] = {}
         self._deadline = float("inf")
         self._on_step: Callable[[str], None] = ignore
         self.sent = 0
@@ -125,7 +127,7 @@ class Outbox:
         self._waiting = {
             envelope.message.message_id: envelope for envelope in envelopes
         }
-        self._begun = set()
+        self._begun, self._refused = set(), {}
         self._deadline = time.monotonic() + length
         self._child = _session(
             lambda emit, limit_s: deliver(
@@ -171,8 +173,17 @@ class Outbox:
             why = f"{why}: {first_line(child.printed.decode('utf-8', 'replace'))}"
         self._child = None
         for name, envelope in self._waiting.items():
-            yield Unsent(envelope, DeliveryFailure(why, begun=name in self._begun))
+            failure = DeliveryFailure(why, begun=name in self._begun)
+            yield Unsent(envelope, self._with_refused(name, failure))
         self._waiting = {}
+
+    def _with_refused(self, name: str, failure: DeliveryFailure) -> DeliveryFailure:
+        """Return the failure of a mail, with those refused in an earlier session."""
+        before = self._refused.get(name)
+        if not before or failure.permanent and not failure.refused:
+            # What is wrong with the mail itself is said of it as a whole.
+            return failure
+        return replace(failure, refused={**before, **failure.refused})
 
     def _read(self, frame: Any) -> Event | None:
         word, *rest = frame
@@ -183,13 +194,18 @@ class Outbox:
         if word == "begun":
             self._begun.add(rest[0])
             return None
+        if word == "hung up":
+            self._begun.discard(rest[0])
+            self._refused[rest[0]] = rest[1]
+            return None
         if word == "refused":
             return PrimaryFailed(DeliveryFailure(**rest[0]))
         envelope = self._waiting.pop(rest[0])
         if word == "sent":
             self.sent += self._is_real
             return Sent(envelope, rest[1], by_backup=bool(rest[2]))
-        return Unsent(envelope, DeliveryFailure(**rest[1]), by_backup=bool(rest[2]))
+        failure = self._with_refused(rest[0], DeliveryFailure(**rest[1]))
+        return Unsent(envelope, failure, by_backup=bool(rest[2]))
 
 
 class ChannelOutbox(Outbox):
@@ -548,8 +564,6 @@ class _Session:
                 refused = session.send(sender, to, data)
                 self._emit(["sent", name, {**before, **refused}, self._via])
             except DeliveryError as error:
-                if error.refused:
-                    error.refused = {**before, **error.refused}
                 why = _as_frame(error)
                 failure = DeliveryFailure(**why, begun=True)
                 self._may_go_on = failure.is_of_this_session(is_first=is_first)
@@ -559,6 +573,7 @@ class _Session:
                     self._left.insert(0, envelope)
                     break
                 if is_lost and self._has_others(message, failure):
+                    self._emit(["hung up", name, self._refused[name]])
                     self._left.insert(0, envelope)
                     break
                 self._held_back[job] = self._is_for_another(envelope, failure)
@@ -595,8 +610,12 @@ class _Session:
         is_late = self._late_before is not None and envelope.oldest < self._late_before
         return failure.is_about_all and is_late
 
-    def _leave(self, envelopes: Iterable[Envelope], why: dict[str, Any]) -> None:
+    def _leave(self, envelopes: Sequence[Envelope], why: dict[str, Any]) -> None:
         self._over += envelopes
+        for envelope in envelopes:
+            # The other account asks its own server.
+            if envelope.message.message_id in self._refused:
+                self._emit(["hung up", envelope.message.message_id, {}])
         self.why = str(why["why"])
         self.failure = {**why, "refused": {}, "permanent": False}
 

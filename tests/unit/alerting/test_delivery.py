@@ -9,8 +9,9 @@ import pytest
 
 from lib.alerting import delivery
 from lib.alerting.delivery import Outbox, Sent, Unsent
+from lib.alerting.planning import Accounts
 from lib.alerting.queue import Envelope
-from lib.alerting.results import DeliveryFailure
+from lib.alerting.results import DeliveryFailure, after_failure
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.system import process
@@ -233,6 +234,71 @@ def test_where_each_recipient_ends_the_session_all_are_reported(cafile, ca):
         box.start([Envelope(one, (one.message_id,), "x", NOON)], 20)
         (lost,) = events(box, 20)
     assert lost.failure.refused == dict.fromkeys(one.to, "550 5.1.1 no such user")
+
+
+LATER = "hear MAIL\nsend 250 ok\nhear RCPT\nsend 450 4.2.0 not now"
+
+
+@pytest.mark.parametrize(
+    ("nobody", "then"),
+    [
+        (NOBODY, "drop"),
+        (NOBODY, "send 421 4.7.0 too many connections"),
+        (NOBODY, smtp_talk_until("MAIL", "send 421 4.7.0 too many connections")),
+        (NOBODY, "hush"),
+        (LATER, "drop"),
+    ],
+)
+def test_what_a_recipient_was_told_is_known_if_no_other_session_follows(
+    cafile, ca, nobody, then
+):
+    scripts = [talk(nobody, "drop"), then]
+    with SmtpStub(scripts, context=server_context(ca)) as stub:
+        box = Outbox(settings_for(stub.port, cafile))
+        one = message("a", ("gone@example.com", "ops@example.com"))
+        box.start([Envelope(one, (one.message_id,), "x", NOON)], 4)
+        (lost,) = events(box, 8)
+    assert lost.failure.refused == {"gone@example.com": nobody.rpartition("send ")[2]}
+    assert not lost.failure.in_doubt
+    left = after_failure(one, lost.failure)
+    assert ("gone@example.com" in left.dead) == (nobody is NOBODY)
+    assert "ops@example.com" in left.left.to
+
+
+def test_of_more_recipients_than_sessions_the_others_are_asked_next_time(cafile, ca):
+    with SmtpStub(talk(NOBODY, "drop"), context=server_context(ca)) as stub:
+        box = Outbox(settings_for(stub.port, cafile))
+        one = message("a", tuple(f"gone{n}@example.com" for n in range(12)))
+        box.start([Envelope(one, (one.message_id,), "x", NOON)], 20)
+        (lost,) = events(box, 20)
+    assert len(lost.failure.refused) == 10
+    assert after_failure(one, lost.failure).left.to == one.to[10:]
+
+
+def test_a_mail_that_is_rejected_is_so_also_where_a_recipient_was_before(cafile, ca):
+    scripts = [talk(LATER, "drop"), talk(REFUSED, "hear QUIT")]
+    with SmtpStub(scripts, context=server_context(ca)) as stub:
+        box = Outbox(settings_for(stub.port, cafile))
+        one = message("a", ("later@example.com", "ops@example.com"))
+        box.start([Envelope(one, (one.message_id,), "x", NOON)], 20)
+        (lost,) = events(box, 20)
+    assert after_failure(one, lost.failure).left.shortened
+
+
+def test_what_the_first_account_was_told_is_not_said_of_the_second(cafile, ca):
+    dead = talk(NOBODY, "drop")
+    with (
+        SmtpStub([dead, "drop"], context=server_context(ca)) as first,
+        SmtpStub("drop", context=server_context(ca)) as second,
+    ):
+        settings = settings_for(first.port, cafile)
+        backup = settings_for(second.port, cafile).mail
+        box = Outbox(settings)
+        one = message("a", ("gone@example.com", "ops@example.com"))
+        batch = [Envelope(one, (one.message_id,), "x", NOON)]
+        box.start(batch, 20, Accounts(backup))
+        *_failed, lost = events(box, 20)
+    assert (lost.by_backup, lost.failure.refused) == (True, {})
 
 
 def test_a_session_that_is_stopped_leaves_its_mails_queued(cafile, approved):
