@@ -302,12 +302,12 @@ class _Sections:
             own = self._layers.with_templates(own_title, section.options)
             hosts = self._hosts_in(name, own)
         except LayerError as error:
-            options = {**self._defaults, **section.options}
+            options = _over(self._defaults, section.options)
             title = self._clean_title(name)
             problem = error.problem(title)
             yield TargetSection(title, where, options, problem=problem)
             return
-        options = _without_layout({**self._defaults, **own})
+        options = _without_layout(_over(self._defaults, own))
         if not hosts.places:
             yield TargetSection(self._clean_title(name), where, options)
         for host in hosts.places:
@@ -333,7 +333,7 @@ class _Sections:
         if "was" in options:
             # Of a section with hosts it is the NAME of all its targets.
             options = {**options, "was": _of_each_host(options["was"])}
-        merged = {**options, **_without_layout(own)}
+        merged = _over(options, _without_layout(own))
         with_host = {
             option: _with_host(value, host) for option, value in merged.items()
         }
@@ -427,6 +427,19 @@ def _defaults(ini: IniFile) -> dict[str, OptionValue]:
     }
 
 
+def _over(
+    farther: Mapping[str, OptionValue], nearer: Mapping[str, OptionValue]
+) -> dict[str, OptionValue]:
+    """Return the options of two layers, those of the nearer one last.
+
+    Of several names of one option, or ways to give one secret, the last one counts.
+    """
+    if farther.keys().isdisjoint(nearer):
+        return {**farther, **nearer}
+    left = {name: value for name, value in farther.items() if name not in nearer}
+    return {**left, **nearer}
+
+
 class Layers:
     """The options of sections with those of the templates that they use."""
 
@@ -456,8 +469,9 @@ class Layers:
         layers: dict[str, OptionValue] = {}
         # The first template that is named wins, so it is applied last.
         for name in reversed(names):
-            layers |= self._template(name, own["use"], (*users, title))
-        return {**layers, **own}
+            template = self._template(name, own["use"], (*users, title))
+            layers = _over(layers, template)
+        return _over(layers, own)
 
     def _template(
         self, name: str, use: OptionValue, users: tuple[str, ...]

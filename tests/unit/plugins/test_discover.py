@@ -676,3 +676,24 @@ def test_of_two_sections_with_one_former_name_the_first_has_the_history(folder):
     folder.add("Lamp", LAMP)
     told = folder.run(ini("[lamp b]\nwas = a\n[lamp c]\nwas = a\n"))
     assert (told.jobs["lamp b"].was, told.jobs["lamp c"].was) == ("lamp a", "")
+
+
+@pytest.mark.parametrize(
+    ("uses", "said"),
+    [
+        # What a template says goes before what it uses, the first before the second.
+        ("near", "it has ['token']"),
+        ("near, far", "it has ['token']"),
+        ("far, near", "it has ['token', 'token_env']"),
+    ],
+)
+def test_the_nearest_layer_gives_a_secret_whatever_lies_farther(folder, uses, said):
+    folder.add("Lamp", LAMP)
+    told = folder.run(
+        ini(
+            "[defaults lamp]\ntoken = abc\n[template far]\ntoken_env = HOME\n"
+            "[template near]\nuse = far\ntoken = abcd\n"
+            f"[lamp a]\nuse = {uses}\n"
+        )
+    )
+    assert told.outcomes["lamp a"].reason == said
