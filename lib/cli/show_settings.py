@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from lib.cli.settings_page import WHERE_NOT_GIVEN
 from lib.config import older
 from lib.config.fields import plain, secret
-from lib.config.hints import is_secret_name
+from lib.config.hints import is_secret_name, nearest
 from lib.config.options import (
     POLICY_OPTIONS,
     REQUIRED,
@@ -24,7 +24,14 @@ from lib.config.options import (
     written,
 )
 from lib.config.peers import peer_options
-from lib.config.targets import JOB, LayerError, Layers, TargetSection, target_sections
+from lib.config.targets import (
+    JOB,
+    TEMPLATE,
+    LayerError,
+    Layers,
+    TargetSection,
+    target_sections,
+)
 from lib.core.ini import IniFile, OptionValue
 from lib.core.jobs import Job, KindInfo, OptionInfo
 from lib.core.sanitize import scrubbed
@@ -152,7 +159,7 @@ def _all(
     """Yield the title and the rows of every section."""
     for title in {**dict.fromkeys(SECTIONS), **dict.fromkeys(ini)}:
         if title.partition(" ")[0] not in tables:
-            yield title, list(_rows_of_section(ini, title))
+            yield title, list(_rows_of_section(ini, title, tables))
     for kind, table in tables.items():
         for target in target_sections(ini, kind):
             counts = _as_it_counts(target, idle)
@@ -170,7 +177,9 @@ def _as_it_counts(target: TargetSection, idle: Idle) -> TargetSection:
     return replace(target, options=options)
 
 
-def _rows_of_section(ini: IniFile, title: str) -> Iterator[dict[str, str]]:
+def _rows_of_section(
+    ini: IniFile, title: str, tables: Tables
+) -> Iterator[dict[str, str]]:
     """Yield the rows of a section that is no target."""
     table = table_of(older.SECTIONS.get(title, title))
     options = ini.options(title)
@@ -180,8 +189,20 @@ def _rows_of_section(ini: IniFile, title: str) -> Iterator[dict[str, str]]:
         # A template that is missing is among the problems.
         with contextlib.suppress(LayerError):
             options = Layers(ini).of(title)
-    yield from _given(title, options, table)
+    is_layer = title.partition(" ")[0] in ("defaults", TEMPLATE)
+    known = _options_in(tables) if is_layer else {}
+    yield from _given(title, options, {**known, **table})
     yield from _by_default(ini, options, table, "default")
+
+
+def _options_in(tables: Tables) -> dict[str, Option]:
+    """Return the options of all kinds: what is a secret of one is a secret."""
+    options: dict[str, Option] = {}
+    for table in tables.values():
+        for name, option in table.items():
+            if name not in options or option.read is secret:
+                options[name] = option
+    return options
 
 
 def _rows_of_target(
@@ -270,10 +291,14 @@ def data_of(title: str, row: Mapping[str, str]) -> dict[str, Any]:
 def _shown(name: str, raw: str, table: Mapping[str, Option]) -> str:
     """Return a value as people may see it.
 
-    A secret is ``***``, and so is a command that prints one.
+    A secret is ``***``, and so is a command that prints one, or what may be meant so.
     """
     option = table.get(name.removesuffix("_command"))
-    is_secret = option is not None and option.read is secret
+    if option is None:
+        names = [one for one in table if table[one].read is secret]
+        is_secret = bool(nearest(name, names))
+    else:
+        is_secret = option.read is secret
     if is_secret or (is_secret_name(name) and not name.endswith(("_file", "_env"))):
         return "***" if raw else ""
     return _PEER_KEY.sub(r"\1***", raw)

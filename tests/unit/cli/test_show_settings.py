@@ -148,3 +148,27 @@ def test_a_default_that_does_not_count_is_not_shown_as_if_it_did(tmp_path):
     assert of["tcp plain", "server_name"] == of["tcp plain", "fail_time"] == ""
     assert of["disk d", "fail_percent"] == "100%" and ("disk d", "limit") not in of
     assert "does not count" not in instance.run("-m", "validate").out
+
+
+LAMP = """\
+from lib.jobbase import TargetJob, option, secret
+
+class Lamp(TargetJob):
+    kind = "lamp"
+    options = {"pin": option(secret, None, help="what it wants")}
+
+    def check(self, target, deadline):
+        return {}
+"""
+
+
+def test_a_secret_of_ones_own_kind_is_shown_in_no_layer(tmp_path):
+    instance = Instance(tmp_path)
+    instance.job("Lamp", LAMP)
+    instance.add("[defaults lamp]\npin = canary1\n[template t]\npin = canary2\n")
+    instance.add("[template u]\npin_command = echo canary3\npin_file = /the/file\n")
+    # A misspelt one is none, and is known by what it is near.
+    instance.add("[lamp a]\npim = canary4\n")
+    out = instance.run("-m", "show", "lamp a", "defaults lamp", "template *").out
+    assert "canary" not in out and out.count("***") == 5
+    assert "/the/file" in out
