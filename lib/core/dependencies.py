@@ -18,7 +18,7 @@ from typing import Protocol
 
 import msgspec
 
-from lib.core.enums import Decision, Status
+from lib.core.enums import Decision, JobFrequency, Status
 from lib.core.jobs import WILDCARDS, Dependency, JobKey, Rule
 from lib.core.records import Record
 from lib.core.text import age, counted, duration
@@ -47,6 +47,12 @@ class Dependent(Protocol):
 
     @property
     def is_own(self) -> bool: ...
+
+    @property
+    def enabled(self) -> bool: ...
+
+    @property
+    def schedule(self) -> str: ...
 
 
 class DependencyError(Exception):
@@ -285,13 +291,21 @@ class Dependencies:
 
     def has_failing(self, key: JobKey, records: Mapping[JobKey, Record]) -> bool:
         """Return whether a job depends on one that was failing the last time."""
-        if key not in self._jobs:
-            return False
-        return any(
-            Parent("", last_status(records[parent])).holds(dependency)
-            for parent, dependency in self.known_parents(key)
-            if parent in records
-        )
+        left, seen = [key] if key in self._jobs else [], {key}
+        while left:
+            for parent, dependency in self.known_parents(left.pop()):
+                record = records.get(parent)
+                if record and Parent("", last_status(record)).holds(dependency):
+                    return True
+                if parent not in seen and not self._is_asked_each_minute(parent):
+                    # A run that does not check it looks at its own parents.
+                    seen.add(parent)
+                    left.append(parent)
+        return False
+
+    def _is_asked_each_minute(self, key: JobKey) -> bool:
+        job = self._jobs[key]
+        return job.enabled and job.schedule == JobFrequency.MINUTE
 
     def dependents(self, key: JobKey) -> int:
         """Return how many jobs depend on a job, directly or not."""

@@ -284,6 +284,24 @@ def test_a_parent_that_is_ok_again_but_not_yet_for_long_enough_counts_as_ok():
     assert not jobs.has_failing(key("web"), {key("gw"): recovering})
 
 
+@pytest.mark.parametrize(
+    ("more", "is_in_the_way"),
+    [({}, False), ({"schedule": "hour"}, True), ({"enabled": False}, True)],
+)
+def test_behind_a_parent_that_is_seldom_checked_its_own_is_in_the_way(
+    more, is_in_the_way
+):
+    found = {
+        key(name): Job(key(name), name, "/Kind.py", "minute", depends=depends(words))
+        for name, words in {"gw": "", "web": "gw", "shop": "web"}.items()
+    }
+    found[key("web")] = replace(found[key("web")], **more)
+    failing = Record(key("gw"), status=Status.FAILING, failures=1, failing_since=NOON)
+    jobs = Dependencies(found)
+    assert jobs.has_failing(key("shop"), {key("gw"): failing}) is is_in_the_way
+    assert not jobs.has_failing(key("shop"), {})
+
+
 def test_what_was_out_of_reach_counts_for_no_rule():
     rule = FailureRule(3, of=5)
     job = Job(key("web"), "web", "/Kind.py", "minute", Policy(failures=rule))
