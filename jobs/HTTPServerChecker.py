@@ -941,7 +941,7 @@ def expect(target: Target, hop: Hop, answer: Response, body: BodyReader) -> None
     url = hop.url
     if not is_expected(answer.status, target.expect_status):
         reason = unexpected_status(answer, target.expect_status, body.shown)
-        if answer.status in (401, 403) and not hop.is_trusted and logs_in(target):
+        if answer.status in _NOT_LOGGED_IN and not hop.is_trusted and logs_in(target):
             reason = "\n".join([reason, *_login_lines(url)])
         raise CheckFailed(reason, addresses=[answer.address])
     if target.expect_location and not _is_same_url(url, target.expect_location):
@@ -972,6 +972,10 @@ def _expect_text(target: Target, answer: Response, body: BodyReader) -> None:
         raise CheckFailed(reason, addresses=[answer.address])
     if answer.is_cut:
         raise CheckUnknown(cut_words(names))
+
+
+#: 400 is nginx's for a certificate that was not shown.
+_NOT_LOGGED_IN = (400, 401, 403)
 
 
 def logs_in(target: Target) -> bool:

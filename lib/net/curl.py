@@ -443,8 +443,10 @@ class _Transfer(Wait):
         if self.request.certificate:
             setopt(curl.SSLCERT, self.request.certificate)
             setopt(curl.SSLKEY, self.request.key or self.request.certificate)
-            # Without one OpenSSL would ask the terminal for it.
-            setopt(curl.KEYPASSWD, "")
+            # Without one OpenSSL would ask the terminal for it.  GnuTLS asks nobody;
+            # with one it takes any key in PKCS #8 for encrypted.
+            if "GnuTLS" not in curl.version:
+                setopt(curl.KEYPASSWD, "")
         if self.request.wants_dates:
             setopt(curl.OPT_CERTINFO, 1)
         if not self.request.verify:

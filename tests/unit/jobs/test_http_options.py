@@ -10,6 +10,7 @@ from urllib.parse import unquote_plus
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from jobs.HTTPServerChecker import (
     Hop,
@@ -306,12 +307,22 @@ def test_a_certificate_of_ours_is_shown_with_its_key(tmp_path):
     context = tls_context()
     context.verify_mode = ssl.CERT_REQUIRED
     clients.configure_trust(context)
-    both, cert, key = (tmp_path / name for name in ("both.pem", "cert.pem", "key.pem"))
+    names = ("both.pem", "cert.pem", "key.pem", "pkcs8.pem")
+    both, cert, key, pkcs8 = (tmp_path / name for name in names)
+    # As openssl writes it; trustme has the older form.
+    pkcs8.write_bytes(
+        serialization.load_pem_private_key(key.read_bytes(), None).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
     with Listener(OK_PAGE, context=context) as it:
         for options, is_good in (
             ({"certificate": both}, True),
             ({}, False),
             ({"certificate": cert, "key": key}, True),
+            ({"certificate": cert, "key": pkcs8}, True),
             ({"certificate": cert}, False),
         ):
             given = {name: str(path) for name, path in options.items()}
@@ -660,6 +671,18 @@ def test_what_is_wrong_where_connect_to_leads_says_so(talk, words, tmp_path):
         said = found(it, options, tmp_path, "https")
     assert words in said
     assert said.endswith(f"\nconnected to 127.0.0.1:{it.port}, as connect_to says")
+
+
+def test_a_certificate_that_a_redirect_does_not_get_is_said(tmp_path):
+    ours = issued("client.example")
+    ours.context(tmp_path)
+    options = {"cafile": "CA", "certificate": str(tmp_path / "served.pem")}
+    # As nginx says that no certificate was shown.
+    with Listener(says(answer("400 Bad Request")), context=tls_context()) as there:
+        index = moved(there.url(scheme="https"))
+        with Listener(says(index), context=tls_context()) as it:
+            said = found(it, options, tmp_path, "https")
+    assert "nothing to log in with is sent: it is another host or port" in said
 
 
 @pytest.mark.parametrize("login", [{"token": "t0k3n"}, {"headers": "X-Key: geheim"}])
