@@ -53,6 +53,9 @@ PRESSING_AFTER = ratelimit.PROMISE - timedelta(seconds=10)
 URGENT = frozenset({MessageKind.ROUND_TRIP})
 #: Kinds that are never bundled: their numbers show if one is missing.
 NEVER_BUNDLED = frozenset({MessageKind.SUMMARY, MessageKind.PROOF})
+#: What the primary account puts off for so long leaves by the backup: at the third
+#: attempt, so that it is within PROMISE.
+PUT_OFF = timedelta(minutes=2, seconds=30)
 #: Why the primary account is not used.
 HELD = "it refused the login too often, or is rate-limiting us"
 
@@ -753,7 +756,10 @@ def accounts(
     """
     if mail.backup is None or ratelimit.backup_is_held(send_log, now):
         return Accounts()
-    late_before = now - ratelimit.PROMISE
+    late_before = now - PUT_OFF
+    if send_log.failing_since is not None and send_log.failing_since <= late_before:
+        # It has taken nothing for so long, whose turn it is now.
+        late_before = now
     if ratelimit.is_held(send_log, now):
         return Accounts(mail.backup, HELD, late_before)
     time_text = partial(mail_time, zone=zone)

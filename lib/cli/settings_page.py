@@ -100,7 +100,7 @@ _ABOUT: Mapping[str, str] = {
     ),
     "email backup": (
         "The backup account. Mail leaves by it while the primary account refuses us, "
-        "is rate-limiting us or cannot be reached, puts a mail off for 5 minutes, and "
+        "is rate-limiting us or cannot be reached, puts a mail off for 3 minutes, and "
         "while the proof that the primary account's mail arrives has failed. Each such "
         "mail says so in its last lines."
     ),
