@@ -958,12 +958,15 @@ def any_wire_url(url: str) -> WireUrl:
         name = ascii_domain(host)
     except ValueError as error:
         raise Unreachable(f"{shown_url(url)}: this URL cannot be requested") from error
+    is_tls = parts.scheme == "https"
+    if is_tls:
+        # No certificate is for a name with a dot at its end; GnuTLS compares it so.
+        name = name.rstrip(".")
     place = f"[{name}]" if ":" in name else name
     if port:
         place += f":{port}"
     path = _quoted(parts.path) or "/"
     query = f"?{_quoted(parts.query)}" if parts.query else ""
-    is_tls = parts.scheme == "https"
     text = f"{parts.scheme}://{place}{path}{query}"
     return WireUrl(text, host, name, port or PORTS[parts.scheme], is_tls)
 

@@ -424,6 +424,14 @@ def test_a_certificate_of_the_own_authority_is_ok(cafile):
     assert over_tls(tls_context(), host="127.0.0.1", cafile=cafile) == "fine"
 
 
+def test_a_name_with_a_dot_at_its_end_is_that_of_the_certificate(cafile):
+    with Listener(says(answer()), context=tls_context()) as it:
+        url = f"https://localhost.:{it.port}/"
+        place = f"127.0.0.1:{it.port}"
+        options = {"url": url, "cafile": cafile, "connect_to": place}
+        assert found_by(HTTPServerChecker, **options) == "fine"
+
+
 def test_a_body_that_ends_with_the_connection_is_whole(cafile, approved):
     head = b"HTTP/1.1 200 OK\r\n\r\n"
     with Listener(says(head + b"all of it"), context=tls_context()) as it:
