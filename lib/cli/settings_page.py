@@ -81,8 +81,9 @@ write, stops every run; each problem is then one line on standard error, and the
 code is 1.
 
 `-m validate` also warns of what is hardly meant so: a `warn_` threshold behind
-its `fail_` one, `{host}` without `hosts`, a template that no section uses. It tries the
-secrets of targets, and shows the problems of targets even if something stops every run.
+its `fail_` one, `{host}` without `hosts`, hosts that no option has by `{host}`, a
+template that no section uses. It tries the secrets of targets, and shows the problems
+of targets even if something stops every run.
 """
 
 #: What is said of a section above its table.

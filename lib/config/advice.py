@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from lib.config.hints import no_tag
+from lib.config.pings import HEARTBEAT
 from lib.config.targets import (
     JOB,
     TEMPLATE,
+    hosts_of_no_option,
     hosts_of_no_section,
     is_template,
     names_in,
     repeated_hosts,
 )
 from lib.core.ini import IniFile
-from lib.core.jobs import Job
+from lib.core.jobs import KIND_FILES, Job
 from lib.core.settings import Problem, Settings
 
 
@@ -31,6 +33,9 @@ def advice(ini: IniFile, kinds: Collection[str]) -> Iterator[Problem]:
     for kind in kinds:
         yield from hosts_of_no_section(ini, kind)
         yield from repeated_hosts(ini, kind)
+        # A heartbeat is known by its name, and what an own kind does, its class knows.
+        if kind in KIND_FILES and kind != HEARTBEAT:
+            yield from hosts_of_no_option(ini, kind)
 
 
 def tags_of_no_job(settings: Settings, jobs: Iterable[Job]) -> Iterator[Problem]:

@@ -160,6 +160,19 @@ def repeated_hosts(ini: IniFile, kind: str) -> Iterator[Problem]:
                 yield Problem(error.text, error.where, title, warning=True)
 
 
+def hosts_of_no_option(ini: IniFile, kind: str) -> Iterator[Problem]:
+    """Yield a warning for each section with hosts, two of which check the same."""
+    sections = _Sections(ini, kind)
+    for name, title in sections.titles.items():
+        with contextlib.suppress(LayerError):
+            option = sections.names_hosts_in_vain(name)
+            if option is not None:
+                text = (
+                    f"{HOST} is in no option, so the jobs of its hosts check the same"
+                )
+                yield Problem(text, option.where, title, warning=True)
+
+
 def idle_former_names(
     renamed: Iterable[TargetSection], titles: Container[str]
 ) -> Iterator[Problem]:
@@ -392,6 +405,21 @@ class _Sections:
     def hosts_of(self, name: str) -> Hosts:
         """Return the hosts of a section; raise LayerError."""
         return self._hosts_in(name, self._layers.of(self.titles[name]))
+
+    def names_hosts_in_vain(self, name: str) -> OptionValue | None:
+        """Return the option with the hosts of a section, if two of them are the same.
+
+        One with a section of its own may differ by that.  Raise LayerError.
+        """
+        options = self._layers.of(self.titles[name])
+        hosts = self._hosts_in(name, options).places
+        alike = [host for host in hosts if f"{name}/{host}" not in self.titles]
+        checked = {**self._defaults, **options}.items()
+        if len(alike) < 2 or any(
+            HOST in value.raw for word, value in checked if word not in POLICY_OPTIONS
+        ):
+            return None
+        return next(options[word] for word in sorted(HOSTS_OPTIONS) if word in options)
 
     def _hosts_in(self, name: str, options: Mapping[str, OptionValue]) -> Hosts:
         if not _gives_hosts(options):

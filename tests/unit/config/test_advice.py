@@ -39,3 +39,20 @@ def test_layers_that_do_nothing_are_warnings(approved):
     problems = list(advice(ini, ["http", "tcp"]))
     assert all(problem.warning for problem in problems)
     approved([str(problem) for problem in problems])
+
+
+def test_hosts_that_are_in_no_option_are_a_warning(approved):
+    text = (
+        "[template t]\nhost = {host}\n[template alike]\nhosts_file = /no/file\n"
+        "[tcp vain]\nhosts = a, b\nhost = a\nport = 1\nrunbook = https://x/{host}\n"
+        "[tcp fine]\nuse = t\nhosts = a, b\nport = 1\n"
+        "[tcp one]\nhosts = a\nhost = a\nport = 1\n"
+        "[tcp own]\nhosts = a, b\nhost = a\nport = 1\n[tcp own/b]\nhost = b\n"
+        "[tcp missing]\nuse = alike\nhost = a\n"
+        "[heartbeat backup]\nhosts = a, b\nperiod = 1d\n"
+        "[queue mine]\nhosts = a, b\n"
+    )
+    sections = IniText(text, "settings.cfg").sections
+    kinds = ["tcp", "heartbeat", "queue"]
+    problems = advice(IniFile(Path("/"), ("settings.cfg",), sections), kinds)
+    approved([str(problem) for problem in problems])
