@@ -485,7 +485,9 @@ def _each_address(
     """Return the worst that was measured at the addresses."""
     parts = urlsplit(target.url)
     host, port = target.connect_to or (parts.hostname or "", _port(parts))
+    began = time.monotonic()
     addresses = yield from bulk.resolved(host, port, target.family, deadline)
+    dns_s = time.monotonic() - began
     each: dict[str, dict[str, Value]] = {}
     notes: dict[str, str] = {}
     dead: dict[str, str] = {}
@@ -493,8 +495,13 @@ def _each_address(
     for address, own in deadline.shared(addresses):
         place, job.note = connect.shown_address(address[1]), ""
         try:
-            each[place] = yield from follow(job, target, own, address)
+            values = yield from follow(job, target, own, address)
             notes[place] = job.note
+            if "time_dns" in values:
+                limits = {"warn": target.warn_time_dns, "fail": target.fail_time_dns}
+                took_s = max(dns_s, values["time_dns"].number)
+                values["time_dns"] = seconds(took_s, **limits)
+            each[place] = values
         except (connect.Unreachable, CheckFailed) as error:
             dead[place] = str(error).partition("\n")[0]
         except (connect.NotTried, CheckUnknown) as error:

@@ -6,6 +6,7 @@ import contextlib
 import re
 import ssl
 import threading
+import time
 from urllib.parse import unquote_plus
 
 import pytest
@@ -22,7 +23,7 @@ from jobs.HTTPServerChecker import (
 from lib.config import fields
 from lib.core.enums import Status
 from lib.jobbase import CheckFailed
-from lib.net import bulk
+from lib.net import bulk, connect
 from lib.net.connect import Deadline
 from lib.net.response import MAX_BYTES, Reader, room
 from lib.plugins.kind import KindTable
@@ -448,6 +449,19 @@ def test_the_certificate_of_each_address_is_judged(pair, turned):
     assert first == "days is 3.4, under fail_days = 7"
     assert "certificate of pair.example expires on" in date
     assert named == f"days is that of {place}, the worst of 2"
+
+
+def test_the_time_to_find_every_address_is_judged(pair, monkeypatch):
+    look_up = connect.look_up
+
+    def slowly(*asked):
+        time.sleep(0.1)
+        return look_up(*asked)
+
+    monkeypatch.setattr(connect, "look_up", slowly)
+    said = result_of(pair([OK_PAGE, OK_PAGE], fail_time_dns="50ms"))
+    assert "over fail_time_dns = 50ms" in said.reason
+    assert result_of(pair([OK_PAGE] * 2, fail_time_dns="5s")).status is Status.OK
 
 
 def test_addresses_that_are_well_need_no_note(pair):
