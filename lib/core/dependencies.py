@@ -278,30 +278,67 @@ class Dependencies:
             # That job says so itself.
             return []
 
-    def ancestors(self, key: JobKey) -> list[JobKey]:
-        """Return what a job depends on, directly or not; raise DependencyError."""
+    def ancestors(self, key: JobKey, is_end: Callable[[JobKey], bool]) -> list[JobKey]:
+        """Return what a job depends on, directly or not; raise DependencyError.
+
+        Not what is behind one at which the way ends.
+        """
         found = {parent: None for parent, _dependency in self.parents(key)}
         left = list(found)
         while left:
-            for parent, _dependency in self.known_parents(left.pop()):
+            behind = left.pop()
+            for parent, _dependency in (
+                () if is_end(behind) else self.known_parents(behind)
+            ):
                 if parent not in found:
                     found[parent] = None
                     left.append(parent)
         return list(found)
 
-    def has_failing(self, key: JobKey, records: Mapping[JobKey, Record]) -> bool:
-        """Return whether a job depends on one that was failing the last time."""
-        left, seen = [key] if key in self._jobs else [], {key}
+    def failing(
+        self, key: JobKey, look: Callable[[JobKey, Dependency], Look]
+    ) -> Iterator[JobKey]:
+        """Yield the parents of a job that are failing, each once.
+
+        In the place of one that was OK when it was checked last stand its own parents
+        that are failing only since then.
+        """
+        left: list[tuple[JobKey, datetime | None]] = [(key, None)]
+        seen = {key}
         while left:
-            for parent, dependency in self.known_parents(left.pop()):
-                record = records.get(parent)
-                if record and Parent("", last_status(record)).holds(dependency):
-                    return True
-                if parent not in seen and not self._is_asked_each_minute(parent):
-                    # A run that does not check it looks at its own parents.
+            child, ok_at = left.pop()
+            for parent, dependency in self.known_parents(child):
+                if parent in seen:
+                    continue
+                found = look(parent, dependency)
+                if found.is_failing and not found.was_failing(ok_at):
                     seen.add(parent)
-                    left.append(parent)
-        return False
+                    yield parent
+                elif found.is_open:
+                    seen.add(parent)
+                    times = [time for time in (ok_at, found.ok_at) if time is not None]
+                    left.append((parent, max(times, default=None)))
+
+    def has_failing(
+        self,
+        key: JobKey,
+        records: Mapping[JobKey, Record],
+        ok_at: Callable[[JobKey], datetime | None],
+    ) -> bool:
+        """Return whether a job depends on one that was failing the last time.
+
+        ``ok_at`` says when a job was checked last that was OK.
+        """
+
+        def look(parent: JobKey, dependency: Dependency) -> Look:
+            record = records.get(parent, Record(parent))
+            if Parent("", last_status(record)).holds(dependency):
+                return Look(is_failing=True, since=record.since)
+            # A run that does not check it looks at its own parents.
+            is_open = not self._is_asked_each_minute(parent)
+            return Look(is_open=is_open, ok_at=ok_at(parent) if is_open else None)
+
+        return key in self._jobs and any(self.failing(key, look))
 
     def _is_asked_each_minute(self, key: JobKey) -> bool:
         job = self._jobs[key]
@@ -329,16 +366,23 @@ class Dependencies:
 def out_of_reach(
     records: Mapping[JobKey, Record],
     jobs: Mapping[JobKey, Dependent],
+    ok_at: Callable[[JobKey], datetime | None],
     *,
     is_blind: bool,
 ) -> frozenset[JobKey]:
-    """Return the jobs that were out of reach, and still are by what is on record."""
+    """Return the jobs that were out of reach, and still are by what is on record.
+
+    ``ok_at`` says when a job was checked last that was OK.
+    """
     known = Dependencies(jobs)
     return frozenset(
         key
         for key, record in records.items()
         if (record.held is Decision.BLIND and is_blind)
-        or (record.held is Decision.UNREACHABLE and known.has_failing(key, records))
+        or (
+            record.held is Decision.UNREACHABLE
+            and known.has_failing(key, records, ok_at)
+        )
     )
 
 
@@ -375,6 +419,31 @@ class HostsName(UnknownName):
             f"{self.name!r} has hosts: name one of its jobs, such as "
             f"{self._first!r}, or a [group NAME] with of = {self.name}"
         )
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a run finds at a parent on the way to what holds a job back."""
+
+    is_failing: bool = False
+    #: Since when it is failing, if that is known.
+    since: datetime | None = None
+    #: It is not, and its own parents count, as this run has not checked it.
+    is_open: bool = False
+    #: When it was checked last, if that is known.
+    ok_at: datetime | None = None
+
+    def was_failing(self, ok_at: datetime | None) -> bool:
+        """Return whether it was when what depends on it was OK, so is not in the way.
+
+        A run checks both in one minute.
+        """
+        if self.since is None or ok_at is None:
+            return False
+        return _minute(self.since) <= _minute(ok_at)
+
+
+def _minute(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
 
 
 class Parent(msgspec.Struct, frozen=True):

@@ -429,3 +429,21 @@ def file_stem(key: JobKey) -> str:
     slug = _NO_WORD.sub("-", words).strip("-").lower()[:60].rstrip("-")
     text = str(key).encode("utf-8", "surrogatepass")
     return f"{slug or 'job'}-{digest(text)[:10]}"
+
+
+def job_of(key: JobKey, entry: CatalogEntry) -> Job:
+    """Return a job as the last run met it."""
+    return Job(
+        key,
+        entry.name,
+        entry.file,
+        entry.schedule,
+        entry.policy,
+        entry.contact,
+        entry.recheck,
+        enabled=entry.enabled,
+        tags=entry.tags,
+        was=entry.was,
+        depends=entry.depends,
+        rule=entry.rule,
+    )

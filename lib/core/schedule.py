@@ -17,7 +17,7 @@ from zlib import crc32
 import msgspec
 
 from lib.core.enums import JobFrequency
-from lib.core.jobs import Job, JobKey, period_text
+from lib.core.jobs import CatalogEntry, Job, JobKey, job_of, period_text
 from lib.core.records import Record
 from lib.core.text import duration, in_zone
 
@@ -200,6 +200,20 @@ def last_run(
         if _is_slower(job.schedule, job.recheck) and at >= (record.since or last):
             times.append(at)
     return max((time for time in times if time is not None), default=None)
+
+
+def ok_by_record(
+    key: JobKey,
+    entry: CatalogEntry | None,
+    record: Record | None,
+    last_runs: Mapping[JobFrequency, datetime],
+    zone: tzinfo | None,
+) -> datetime | None:
+    """Return when a job that is OK on record was found so; None if it is not known."""
+    record = record or Record(key)
+    if entry is None or not entry.enabled or entry.is_new or record.pending:
+        return None
+    return last_run(job_of(key, entry), record, entry.ran_at, last_runs, zone)
 
 
 def _last_by_schedule(

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -222,7 +222,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
         if whole.is_lost and (RUN in remembered.lost or state.writer.frozen):
             known_jobs = replace(known_jobs, is_lost=True)
         requests = _requests(settings, session, catalog, began_at)
-        silences = _silences(requests, session, catalog, before)
+        silences = _silences(requests, session, catalog, before, settings.zone)
         due = schedule.Due()
         if only is None:
             due = schedule.due_in(ordered, last_runs(before), began_at, settings.zone)
@@ -425,6 +425,7 @@ def _silences(
     session: StoreSession,
     catalog: Mapping[JobKey, CatalogEntry],
     before: RunRecord,
+    zone: tzinfo | None,
 ) -> Silences | None:
     """Return what holds alerts back, jobs out of reach included; None: nothing does."""
     silences = requests.silences if requests is not None else None
@@ -434,7 +435,12 @@ def _silences(
     from lib.core.dependencies import out_of_reach
     from lib.core.silences import Silences
 
-    keys = out_of_reach(records, catalog, is_blind=before.blind_since is not None)
+    def ok_at(key: JobKey) -> datetime | None:
+        entry, record = catalog.get(key), records.get(key)
+        return schedule.ok_by_record(key, entry, record, last, zone)
+
+    last, is_blind = last_runs(before), before.blind_since is not None
+    keys = out_of_reach(records, catalog, ok_at, is_blind=is_blind)
     return replace(silences or Silences(), out_of_reach=keys)
 
 

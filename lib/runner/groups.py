@@ -18,13 +18,12 @@ from lib.core.dependencies import (
 )
 from lib.core.enums import JobFrequency, Status
 from lib.core.groups import Found, Member
-from lib.core.jobs import CatalogEntry, Job, JobKey
+from lib.core.jobs import CatalogEntry, Job, JobKey, job_of
 from lib.core.records import KnownRecords, Record, RunRecord
 from lib.core.results import CheckResult, JobReport
 from lib.core.schedule import last_run
 from lib.core.silences import Silences
 from lib.core.text import first_line
-from lib.runner.selection import job_of
 from lib.storage.store import Remembered, last_runs
 
 

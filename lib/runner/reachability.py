@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -24,17 +25,26 @@ from lib.core.dependencies import (
     HELD_WORDS,
     Dependencies,
     DependencyError,
+    Look,
     NotThereError,
     Parent,
     last_status,
 )
 from lib.core.enums import Decision, MessageKind, Status
 from lib.core.health import BLIND_AFTER
-from lib.core.jobs import NETWORK_KEY, OWN_KEY, FailureRule, Job, JobKey, Policy
+from lib.core.jobs import (
+    NETWORK_KEY,
+    OWN_KEY,
+    Dependency,
+    FailureRule,
+    Job,
+    JobKey,
+    Policy,
+)
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-from lib.core.schedule import is_recheck, last_run
+from lib.core.schedule import is_recheck, last_run, ok_by_record
 from lib.core.settings import Problem, Settings
 from lib.core.text import counted, first_line, mail_time
 from lib.runner import results
@@ -118,7 +128,8 @@ def _awaited(
         known.check(job.key)
         if not _counts_on_parents(report):
             return None
-        parents = [*known.ancestors(job.key), *known.members(job.key)]
+        ends = partial(_is_judged, ctx)
+        parents = [*known.ancestors(job.key, ends), *known.members(job.key)]
     except DependencyError:
         # A name may be that of a job that is not met yet.
         parents = [_LOADING]
@@ -235,18 +246,26 @@ def _failing_parents(ctx: RunContext, job: Job) -> Iterator[Parent]:
     In the place of one of which this run knows no more than that it was OK, such as one
     that is not due or is switched off, stand its own parents.
     """
-    known = ctx.dependencies()
-    left, seen = [job.key], {job.key}
-    while left:
-        for key, dependency in known.known_parents(left.pop()):
-            if key in seen:
-                continue
-            seen.add(key)
-            parent = _parent(ctx, key)
-            if parent is not None and parent.holds(dependency):
-                yield parent
-            elif ctx.judged.get(key, Status.PENDING) is Status.PENDING:
-                left.append(key)
+
+    def look(key: JobKey, dependency: Dependency) -> Look:
+        parent, record = _parent(ctx, key), ctx.session.records.get(key)
+        if parent is not None and parent.holds(dependency):
+            return Look(is_failing=True, since=record.since if record else None)
+        if _is_judged(ctx, key):
+            return Look()
+        ok_at = ok_by_record(key, ctx.catalog.get(key), record, last, zone)
+        return Look(is_open=True, ok_at=ok_at)
+
+    last, zone = last_runs(ctx.run), ctx.settings.zone
+    for key in ctx.dependencies().failing(job.key, look):
+        parent = _parent(ctx, key)
+        if parent is not None:
+            yield parent
+
+
+def _is_judged(ctx: RunContext, key: JobKey) -> bool:
+    """Return whether this run knows by itself how a job is."""
+    return ctx.judged.get(key, Status.PENDING) is not Status.PENDING
 
 
 def _parent(ctx: RunContext, key: JobKey) -> Parent | None:

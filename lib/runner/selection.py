@@ -24,6 +24,7 @@ from lib.core.jobs import (
     Job,
     JobFile,
     JobKey,
+    job_of,
 )
 from lib.core.records import Record
 from lib.core.schedule import Due, is_due, is_recheck
@@ -273,21 +274,3 @@ def note_loaded(ctx: RunContext, jobs: Iterable[Job], *, has_warnings: bool) -> 
         if mark:
             before = ctx.scans_before.get(job.file)
             ctx.scans[job.file] = to_note(before, mark, ctx.began_at)
-
-
-def job_of(key: JobKey, entry: CatalogEntry) -> Job:
-    """Return a job as the last run met it."""
-    return Job(
-        key,
-        entry.name,
-        entry.file,
-        entry.schedule,
-        entry.policy,
-        entry.contact,
-        entry.recheck,
-        enabled=entry.enabled,
-        tags=entry.tags,
-        was=entry.was,
-        depends=entry.depends,
-        rule=entry.rule,
-    )

@@ -162,12 +162,18 @@ def test_a_job_that_is_named_for_all_does_not_depend_on_itself():
     assert jobs.dependents(key("gw")) == 1
 
 
+def never(_key):
+    """Say that nothing is known of a job: it is not OK, nor when it was."""
+
+
 def test_what_a_job_depends_on_is_known_with_what_that_depends_on():
     jobs = known(gw="", web="gw", shop="web, gw", app="shop", lost="nobody, web")
-    assert jobs.ancestors(key("gw")) == []
-    assert set(jobs.ancestors(key("app"))) == {key("shop"), key("web"), key("gw")}
+    assert jobs.ancestors(key("gw"), never) == []
+    found = jobs.ancestors(key("app"), never)
+    assert set(found) == {key("shop"), key("web"), key("gw")}
+    assert jobs.ancestors(key("app"), lambda one: one == key("shop")) == [key("shop")]
     with pytest.raises(DependencyError):
-        jobs.ancestors(key("lost"))
+        jobs.ancestors(key("lost"), never)
 
 
 def test_the_jobs_behind_one_are_counted_once_each():
@@ -209,13 +215,14 @@ def test_what_is_out_of_reach_stays_so_while_its_parent_is_failing():
         key("web"): Record(key("web"), status=Status.FAILING, held=Decision.UNREACHABLE)
     }
     failing = {key("gw"): Record(key("gw"), status=Status.FAILING)}
-    assert out_of_reach({**held, **failing}, jobs, is_blind=False) == {key("web")}
-    assert out_of_reach(held, jobs, is_blind=False) == set()
+    both = {**held, **failing}
+    assert out_of_reach(both, jobs, never, is_blind=False) == {key("web")}
+    assert out_of_reach(held, jobs, never, is_blind=False) == set()
     # Its section is gone, or names no parent any more.
-    assert out_of_reach({**held, **failing}, {}, is_blind=False) == set()
+    assert out_of_reach(both, {}, never, is_blind=False) == set()
     blind = {key: replace(each, held=Decision.BLIND) for key, each in held.items()}
-    assert out_of_reach(blind, jobs, is_blind=True) == {key("web")}
-    assert out_of_reach(blind, jobs, is_blind=False) == set()
+    assert out_of_reach(blind, jobs, never, is_blind=True) == {key("web")}
+    assert out_of_reach(blind, jobs, never, is_blind=False) == set()
 
 
 # Decisions.
@@ -279,17 +286,24 @@ def test_time_in_which_it_was_not_judged_is_no_failure_whoever_knows_of_it():
 def test_a_parent_that_is_ok_again_but_not_yet_for_long_enough_counts_as_ok():
     jobs = known(gw="", web="gw")
     failing = Record(key("gw"), status=Status.FAILING, failures=1, failing_since=NOON)
-    assert jobs.has_failing(key("web"), {key("gw"): failing})
+    assert jobs.has_failing(key("web"), {key("gw"): failing}, never)
     recovering = replace(failing, recovering=1)
-    assert not jobs.has_failing(key("web"), {key("gw"): recovering})
+    assert not jobs.has_failing(key("web"), {key("gw"): recovering}, never)
 
 
 @pytest.mark.parametrize(
-    ("more", "is_in_the_way"),
-    [({}, False), ({"schedule": "hour"}, True), ({"enabled": False}, True)],
+    ("more", "ok_at", "is_in_the_way"),
+    [
+        ({}, None, False),
+        ({"enabled": False}, None, True),
+        ({"schedule": "hour"}, None, True),
+        ({"schedule": "hour"}, NOON - MINUTE, True),
+        # That it fails has not kept the other one from being OK.
+        ({"schedule": "hour"}, NOON, False),
+    ],
 )
 def test_behind_a_parent_that_is_seldom_checked_its_own_is_in_the_way(
-    more, is_in_the_way
+    more, ok_at, is_in_the_way
 ):
     found = {
         key(name): Job(key(name), name, "/Kind.py", "minute", depends=depends(words))
@@ -298,8 +312,9 @@ def test_behind_a_parent_that_is_seldom_checked_its_own_is_in_the_way(
     found[key("web")] = replace(found[key("web")], **more)
     failing = Record(key("gw"), status=Status.FAILING, failures=1, failing_since=NOON)
     jobs = Dependencies(found)
-    assert jobs.has_failing(key("shop"), {key("gw"): failing}) is is_in_the_way
-    assert not jobs.has_failing(key("shop"), {})
+    records = {key("gw"): failing}
+    assert jobs.has_failing(key("shop"), records, lambda _key: ok_at) is is_in_the_way
+    assert not jobs.has_failing(key("shop"), {}, never)
 
 
 def test_what_was_out_of_reach_counts_for_no_rule():

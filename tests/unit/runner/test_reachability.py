@@ -187,6 +187,41 @@ def test_behind_a_parent_that_this_run_does_not_check_its_own_parent_counts(
     assert "tcp shop is failing" in "\n".join(places.subjects())
 
 
+def test_behind_a_parent_that_was_ok_since_its_own_parent_failed_that_does_not_count(
+    places, server
+):
+    with Listener() as there, Listener() as shop:
+        places.target("gw", closed_port())
+        places.target("web", there.port, "depends = gw\nevery = day")
+        places.target("shop", shop.port, "depends = web")
+        # The day's jobs are checked in the first run.
+        places.run()
+        places.change(f"port = {shop.port}", f"port = {closed_port()}")
+        places.run()
+    told = "\n".join(places.subjects())
+    assert "tcp gw is failing" in told and "tcp shop is failing" in told
+
+
+def test_what_a_parent_of_a_parent_holds_back_is_checked_when_it_is_due(places, server):
+    with Listener() as there, Listener() as shop:
+        places.target("gw", there.port)
+        places.target("web", there.port, "depends = gw\nevery = day")
+        places.target("shop", shop.port, "depends = web\nevery = day\nrecheck = no")
+        places.run()
+        gone = f"port = {closed_port()}"
+        places.change(
+            f"[tcp gw]\nhost = 127.0.0.1\nport = {there.port}",
+            f"[tcp gw]\nhost = 127.0.0.1\n{gone}",
+        )
+        places.change(f"port = {shop.port}", gone)
+        places.run()
+        places.instance.run("-m", "check", "tcp shop")
+        for _ in range(3):
+            places.run()
+            row = places.row("tcp shop")
+            assert (row["held"]["code"], row["failures"]) == ("unreachable", 1)
+
+
 def test_behind_a_parent_that_is_ok_in_this_run_its_own_parent_does_not_count(
     places, server
 ):
