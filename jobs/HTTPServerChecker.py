@@ -309,7 +309,9 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
             proxy_url, "", help="the URL of a proxy, or environment: as http_proxy says"
         ),
         "http_version": option(
-            one_of(("1.0", "1.1", "2")), "1.1", help="1.0, 1.1 or 2"
+            one_of(("1.0", "1.1", "2")),
+            "1.1",
+            help="1.0, 1.1 or 2; 2 only over https, and 1.1 if the server has no 2",
         ),
         **TRUST_OPTIONS,
         "fail_days": option(

@@ -331,6 +331,13 @@ def test_a_certificate_of_ours_is_shown_with_its_key(tmp_path):
             assert (said == "fine") is is_good, said
 
 
+def test_a_server_without_http_2_is_asked_by_1_1(tmp_path):
+    with Listener(OK_PAGE, context=tls_context()) as it:
+        options = {"http_version": "2", "cafile": "CA"}
+        assert found(it, options, tmp_path, "https") == "fine"
+    assert b" HTTP/1.1\r\n" in it.heard[0]
+
+
 def test_a_digest_login_is_made_whatever_status_is_expected():
     login = {"user": "bob", "password": "hush", "auth": "digest"}
     with Listener(digest) as it:
