@@ -281,10 +281,13 @@ class Contacts:
         names = [name for name in many(raw) if re.fullmatch(CHANNEL_NAME, name)]
         if not names:
             return ""
+        # Not by a list of all: thousands of targets may each have a contact.
+        unknown = [name for name in names if f"{CHANNEL_WORD} {name}" not in self._ini]
+        if not unknown:
+            return ""
         words = (title.partition(" ") for title in self._ini)
         known = {name for word, _blank, name in words if word == CHANNEL_WORD and name}
-        unknown = [name for name in names if name not in known]
-        return f"{unknown[0]}: {no_contact(unknown[0], known)}" if unknown else ""
+        return f"{unknown[0]}: {no_contact(unknown[0], known)}"
 
 
 class _Sections:

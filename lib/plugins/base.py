@@ -446,16 +446,23 @@ def contact_of(job: JobBase, to: str | Iterable[str] | None) -> tuple[str, ...]:
 
 def _unknown_channels(job: JobBase, contact: Iterable[str]) -> list[str]:
     names = [name for name in contact if "@" not in name]
-    channels = _channels(job) if names else []
-    return [name for name in names if name not in channels]
+    if not names:
+        return []
+    sections = _sections(job)
+    # Not by a list of all: thousands of targets may each have a contact.
+    return [name for name in names if f"{options.CHANNEL_WORD} {name}" not in sections]
 
 
 def _channels(job: JobBase) -> list[str]:
     """Return the names of the channels in the settings."""
-    # A target's settings, without making a ConfigParser of thousands of sections.
-    sections: Iterable[str] = getattr(job, "_ini", None) or job.config.sections()
-    parts = (section.partition(" ") for section in sections)
+    parts = (section.partition(" ") for section in _sections(job))
     return [name for word, _space, name in parts if word == options.CHANNEL_WORD]
+
+
+def _sections(job: JobBase) -> IniFile | configparser.ConfigParser:
+    """Return the titles of the settings."""
+    # A target's settings, without making a ConfigParser of thousands of sections.
+    return getattr(job, "_ini", None) or job.config
 
 
 def read_contacts(to: str | Iterable[str] | None) -> tuple[str, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Status
+from lib.core.ini import IniFile
 from lib.core.jobs import FailureRule, JobFile, JobKey
 from lib.core.records import Record
 from lib.plugins.discover import discover
@@ -697,3 +700,22 @@ def test_the_nearest_layer_gives_a_secret_whatever_lies_farther(folder, uses, sa
         )
     )
     assert told.outcomes["lamp a"].reason == said
+
+
+def test_contacts_of_their_own_do_not_have_each_target_read_all_sections(monkeypatch):
+    sections = [
+        f"[tcp t{number}]\nhost = 127.0.0.1\nport = 9\n"
+        f"contact = chat, ops-{number}@b.example\n"
+        for number in range(100)
+    ]
+    settings = ini("\n".join(["[channel chat]\nwebhook = http://[::1]/", *sections]))
+    read = []
+    titles = IniFile.__iter__
+    monkeypatch.setattr(
+        IniFile, "__iter__", lambda self: read.append(1) or titles(self)
+    )
+    path = Path(__file__).parents[3] / "jobs" / "TCPServerChecker.py"
+    found = discover(JobFile(path, path.stem), settings, ("ops@b.example",))
+    assert len(found.jobs) == 100
+    assert not found.problems
+    assert len(read) < 20
