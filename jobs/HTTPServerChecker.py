@@ -85,6 +85,7 @@ _OF_THE_TIME = [
     (f"time{part}", f"warn_time{part}", f"fail_time{part}") for part in PARTS if part
 ]
 _TIMES = frozenset(limit for _name, *limits in _OF_THE_TIME for limit in limits)
+_OF_TLS = ("fail_days", "warn_days", "fail_time_tls", "warn_time_tls")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x1f\x7f]*)")
 _METRIC = re.compile(r"([a-zA-Z_:][\w:]*)\s*(?:\{(.*)\})?", re.A)
 _LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)', re.A)
@@ -232,7 +233,7 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
     recheck = "5min"
     yields = (
         *("auth", "user", "password", "token", "method"),
-        *("max_redirects", "expect_location", "fail_size", "warn_size"),
+        *("max_redirects", "expect_location", "fail_size", "warn_size", *_OF_TLS),
     )
     is_across_network = True
     guide = f"""
@@ -372,6 +373,13 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
             for name in ("max_redirects", "expect_location"):
                 if getattr(target, name) and target.gives(name):
                     words = f"{name} is about redirects, and redirects = none; keep one"
+                    yield Clash(words, (name, "redirects"))
+            if target.url.startswith("http:"):
+                for name in filter(target.gives, _OF_TLS):
+                    words = (
+                        f"{name} is about TLS, and url is http with redirects = none; "
+                        "leave it out"
+                    )
                     yield Clash(words, (name, "redirects"))
         yield from _wrong_logins(target)
 

@@ -121,8 +121,10 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
     def wrong_together(cls, target: Target) -> Iterator[Clash]:
         """Yield that nobody is to be talked to, or that TLS is to begin twice."""
         if type(target.expect) is tuple:
-            talk = ("banner", "send", "expect_regex", "dialog", "tls", *_OF_THE_PARTS)
-            yield from talk_with_nobody(target, ", ".join(target.expect), *talk)
+            talk = ("banner", "send", "expect_regex", "dialog", "tls")
+            of_tls = ("server_name", "cafile", *_OF_THE_PARTS)
+            expected = ", ".join(target.expect)
+            yield from talk_with_nobody(target, expected, *talk, *of_tls)
             return
         tls = target.tls + [word for word, _value in target.dialog].count("tls")
         if tls > 1:

@@ -48,7 +48,7 @@ ACCEPTS_WITHIN_S = 3.0
 HTTPS = 443
 
 
-_OF_A_HOST = ("port", "starttls", "server_name", "connect_to")
+_OF_A_HOST = ("port", "starttls", "server_name", "connect_to", "family", "addresses")
 
 
 def fingerprints(value: str) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ class TLSCertExpiration(bulk.InBulk, TargetJob):
             yield Clash("host and file are given; keep one", ("host", "file"))
         if target.key and not target.certificate:
             yield Clash("key is given without certificate", ("key",))
-        of_host = [name for name in _OF_A_HOST if getattr(target, name)]
+        of_host = [name for name in _OF_A_HOST if target.gives(name)]
         if target.file and not target.host and of_host:
             words = f"{of_host[0]} is of a host, not of a file; leave it out"
             yield Clash(words, (of_host[0], "file"))

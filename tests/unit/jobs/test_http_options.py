@@ -1015,6 +1015,19 @@ OF_BOB = "https://bob:hush@www.example.com/"
             {"redirects": "none", "expect_location": SITE},
             "expect_location is about redirects, and redirects = none; keep one",
         ),
+        *(
+            (
+                {"url": "http://a.example/", "redirects": "none", name: value},
+                f"{name} is about TLS, and url is http with redirects = none; "
+                "leave it out",
+            )
+            for name, value in (
+                ("fail_days", "7"),
+                ("warn_days", "0"),
+                ("fail_time_tls", "1s"),
+                ("warn_time_tls", "1s"),
+            )
+        ),
         (
             {"token": "t0k3n", "user": "bob"},
             "token and user are given; keep one, as only the token is sent",
@@ -1054,6 +1067,9 @@ OF_BOB = "https://bob:hush@www.example.com/"
         ({"method": "head", "warn_time": "1s", "headers": "Authorization: a"}, ""),
         ({"metric": "up", "per": "s", "fail_value": "1", "form": "a=1"}, ""),
         ({"certificate": "/a", "key": "/a"}, ""),
+        # A server may lead from http to https.
+        ({"url": "http://a.example/", "fail_days": "7"}, ""),
+        ({"url": "https://a.example/", "redirects": "none", "fail_days": "7"}, ""),
     ],
 )
 def test_options_that_contradict_each_other_are_named(options, said):

@@ -385,6 +385,11 @@ def test_what_cannot_be_used_says_what_was_expected(option, value, said):
             {"expect": "closed", "fail_time_connect": "1s"},
             "expect = closed means that nobody answers; leave out fail_time_connect",
         ),
+        (
+            {"expect": "closed", "server_name": "a.example", "fail_time_tls": "1s"},
+            "expect = closed means that nobody answers; leave out server_name, "
+            "fail_time_tls",
+        ),
         ({"expect": "closed", "fail_time": "1s"}, ""),
     ],
 )

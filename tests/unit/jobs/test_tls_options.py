@@ -588,6 +588,8 @@ def test_a_check_that_is_given_up_leaves_no_socket_open(folder, context):
         ("starttls", "smtp"),
         ("server_name", "a.example"),
         ("connect_to", "a.example:1"),
+        ("family", "ipv4"),
+        ("addresses", "every"),
     ],
 )
 def test_what_is_of_a_host_is_none_of_a_file(option, value):
