@@ -24,9 +24,11 @@ SLEEPS = "import time; time.sleep(1000)"
 
 @contextlib.contextmanager
 def running(*arguments, **options):
-    """Have a child run meanwhile."""
+    """Have a child run meanwhile, whose command line others see."""
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, **options) as child:
         try:
+            # The kernel ends the wait for exec a moment before it has set this.
+            until(lambda: psutil.Process(child.pid).cmdline() == [*arguments])
             yield child
         finally:
             child.kill()
