@@ -6,6 +6,7 @@ listener.  ``says(...)`` makes one that hears a request and then says its pieces
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import datetime
 import functools
@@ -43,14 +44,14 @@ RESET = "reset"
 
 
 #: Sockets that have a port and do not listen.
-_HELD: list[socket.socket] = []
+_HELD = contextlib.ExitStack()
+atexit.register(_HELD.close)
 
 
 def closed_port() -> int:
     """Return a port at which nobody listens, nor anybody else will meanwhile."""
-    held = socket.socket()
+    held = _HELD.enter_context(socket.socket())
     held.bind(("127.0.0.1", 0))
-    _HELD.append(held)
     return int(held.getsockname()[1])
 
 
