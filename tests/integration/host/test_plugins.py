@@ -39,6 +39,8 @@ PLUGINS = sorted(
     path.name
     for path in (FOLDER.iterdir() if FOLDER.is_dir() else ())
     if path.is_file() and os.access(path, os.X_OK)
+    # It knows no --help, and would ask the name servers of this machine.
+    and path.name != "check_etc_resolv"
 )
 #: These take --help for something to check, or do nothing, and are right.
 NO_HELP = {"check_etc_hosts", "utils.sh"}
