@@ -194,20 +194,16 @@ def asked(
     """Return the answer of a server; raise Unreachable if there is none."""
     began, query = time.monotonic(), _query(question)
     way = ""
+    sending = [_by_tcp] if by_tcp else [_by_udp, _by_tcp]
     try:
-        message = None
-        if not by_tcp:
-            message = yield from _by_udp(query, server, deadline)
-            if message.rcode() in _NO_EDNS:
-                query = _query(question, edns=False)
-                message = yield from _by_udp(query, server, deadline)
-            if message.flags & dns.flags.TC:
-                way = "the answer is too long for UDP, and over TCP: "
-        if message is None or way:
-            message = yield from _by_tcp(query, server, deadline)
+        for send in sending:
+            message = yield from send(query, server, deadline)
             if message.rcode() in _NO_EDNS and query.edns >= 0:
                 query = _query(question, edns=False)
-                message = yield from _by_tcp(query, server, deadline)
+                message = yield from send(query, server, deadline)
+            if send is _by_tcp or not message.flags & dns.flags.TC:
+                break
+            way = "the answer is too long for UDP, and over TCP: "
     except TimeoutError:
         raise Unreachable(f"{way}no answer within {deadline}") from None
     except OSError as error:
