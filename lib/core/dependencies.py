@@ -265,12 +265,12 @@ class Dependencies:
     def _awaited(self, key: JobKey) -> list[JobKey]:
         """Return what is known before a job is judged: its parents, its members."""
         with contextlib.suppress(DependencyError):
-            parents = [parent for parent, _dependency in self.known_parents(key)]
+            parents = [parent for parent, _dependency in self._known_parents(key)]
             return [*parents, *self.members(key)]
         # That job says so itself.
         return []
 
-    def known_parents(self, key: JobKey) -> list[tuple[JobKey, Dependency]]:
+    def _known_parents(self, key: JobKey) -> list[tuple[JobKey, Dependency]]:
         """Return what a job depends on; nothing if a name is none."""
         try:
             return list(self.parents(key))
@@ -287,9 +287,9 @@ class Dependencies:
         left = list(found)
         while left:
             behind = left.pop()
-            for parent, _dependency in (
-                () if is_end(behind) else self.known_parents(behind)
-            ):
+            if is_end(behind):
+                continue
+            for parent, _dependency in self._known_parents(behind):
                 if parent not in found:
                     found[parent] = None
                     left.append(parent)
@@ -307,7 +307,7 @@ class Dependencies:
         seen = {key}
         while left:
             child, ok_at = left.pop()
-            for parent, dependency in self.known_parents(child):
+            for parent, dependency in self._known_parents(child):
                 if parent in seen:
                     continue
                 found = look(parent, dependency)
@@ -357,8 +357,9 @@ class Dependencies:
     @cached_property
     def _children(self) -> dict[JobKey, list[JobKey]]:
         children: dict[JobKey, list[JobKey]] = {}
-        for child, job in self._jobs.items():
-            for parent, _dependency in self.known_parents(child) if job.depends else ():
+        having_some = (child for child, job in self._jobs.items() if job.depends)
+        for child in having_some:
+            for parent, _dependency in self._known_parents(child):
                 children.setdefault(parent, []).append(child)
         return children
 

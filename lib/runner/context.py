@@ -435,11 +435,12 @@ def _silences(
     from lib.core.dependencies import out_of_reach
     from lib.core.silences import Silences
 
+    last, is_blind = last_runs(before), before.blind_since is not None
+
     def ok_at(key: JobKey) -> datetime | None:
         entry, record = catalog.get(key), records.get(key)
         return schedule.ok_by_record(key, entry, record, last, zone)
 
-    last, is_blind = last_runs(before), before.blind_since is not None
     keys = out_of_reach(records, catalog, ok_at, is_blind=is_blind)
     return replace(silences or Silences(), out_of_reach=keys)
 

@@ -246,21 +246,21 @@ def _failing_parents(ctx: RunContext, job: Job) -> Iterator[Parent]:
     In the place of one of which this run knows no more than that it was OK, such as one
     that is not due or is switched off, stand its own parents.
     """
+    last, zone = last_runs(ctx.run), ctx.settings.zone
+    found: dict[JobKey, Parent] = {}
 
     def look(key: JobKey, dependency: Dependency) -> Look:
         parent, record = _parent(ctx, key), ctx.session.records.get(key)
         if parent is not None and parent.holds(dependency):
+            found[key] = parent
             return Look(is_failing=True, since=record.since if record else None)
         if _is_judged(ctx, key):
             return Look()
         ok_at = ok_by_record(key, ctx.catalog.get(key), record, last, zone)
         return Look(is_open=True, ok_at=ok_at)
 
-    last, zone = last_runs(ctx.run), ctx.settings.zone
     for key in ctx.dependencies().failing(job.key, look):
-        parent = _parent(ctx, key)
-        if parent is not None:
-            yield parent
+        yield found[key]
 
 
 def _is_judged(ctx: RunContext, key: JobKey) -> bool:
