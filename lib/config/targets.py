@@ -185,7 +185,7 @@ def idle_former_names(
     for target in renamed:
         kind, value = target.title.partition(" ")[0], target.options["was"]
         word, _space, _rest = value.raw.partition(" ")
-        before = f"{kind} {former_name(kind, value.raw)}"
+        before = title_before(target)
         same = first.setdefault(before, target)
         text = ""
         if before == target.title:
@@ -214,22 +214,24 @@ def renamed_targets(ini: IniFile) -> Iterator[tuple[str, str]]:
         targets = list(target_sections(ini, kind))
         titles = {target.title for target in targets}
         for target in targets:
-            before = former_title(target)
+            before = title_before(target)
             if before and before not in titles:
                 yield before, target.title
 
 
-def former_title(target: TargetSection) -> str:
+def title_before(target: TargetSection) -> str:
     """Return the name that a target had before, its kind included; empty: none."""
     value = target.options.get("was")
-    kind = target.title.partition(" ")[0]
-    name = former_name(kind, value.raw) if value else ""
+    return former_title(target.title.partition(" ")[0], value.raw) if value else ""
+
+
+def former_title(kind: str, raw: str) -> str:
+    """Return the name that ``was`` gives, its kind included; empty: it gives none.
+
+    The name may begin with the kind, as titles do.
+    """
+    name = raw.removeprefix(f"{kind} ").strip()
     return f"{kind} {name}" if name else ""
-
-
-def former_name(kind: str, raw: str) -> str:
-    """Return the name that ``was`` gives; it may begin with the kind, as titles do."""
-    return raw.removeprefix(f"{kind} ").strip()
 
 
 def typed(

@@ -32,9 +32,9 @@ from lib.config.targets import (
     Contacts,
     TargetSection,
     defaults_section,
-    former_title,
     idle_former_names,
     target_sections,
+    title_before,
 )
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
@@ -260,9 +260,8 @@ class _Discoverer(msgspec.Struct):
                 continue
             clean = in_order(map(self._clean, problems), self.ini.names)
             self.problems += clean
-            self._add_wrong_target(
-                section.title, clean, title_of(former_title(section))
-            )
+            was = title_of(title_before(section))
+            self._add_wrong_target(section.title, clean, was)
         if renamed:
             titles = {loaded.job.name for loaded in self.jobs.values()}
             titles.update(self.ini.removed)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from msgspec.structs import replace
 
 from lib.config import options, peers
-from lib.config.targets import former_name
+from lib.config.targets import former_title
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Status
 from lib.core.ini import IniFile
 from lib.core.jobs import NEVER_FLAPPING, FailureRule, FlappingRule, Rule
@@ -101,8 +101,7 @@ class TargetJob(JobBase):
             table.contexts[shared] = context
         self._checker = context
         if target.was:
-            name = former_name(target.kind, target.was)
-            self.former_identity = f"{target.kind} {name}"
+            self.former_identity = former_title(target.kind, target.was)
 
     # Of thousands of targets each has these only where it is used.
     @cached_property
