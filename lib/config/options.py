@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -610,6 +610,20 @@ NAMED_SECTIONS: Mapping[str, Mapping[str, Option]] = {
     CHANNEL_WORD: CHANNEL,
     MAINTENANCE_WORD: MAINTENANCE,
 }
+
+
+def channels_in(titles: Iterable[str]) -> list[str]:
+    """Return the names of the channels among the titles of sections."""
+    parts = (title.partition(" ") for title in titles)
+    return [name for word, _space, name in parts if word == CHANNEL_WORD and name]
+
+
+def unknown_channels(names: Iterable[str], titles: Container[str]) -> list[str]:
+    """Return the names that are those of no channel, by the titles of the settings.
+
+    Not by a list of all channels: thousands of targets may each have a contact.
+    """
+    return [name for name in names if f"{CHANNEL_WORD} {name}" not in titles]
 
 
 def table_of(section: str) -> Mapping[str, Option]:

@@ -23,13 +23,14 @@ from lib.config.fields import many
 from lib.config.hints import nearest, no_contact, shown
 from lib.config.ini import Unreadable, decoded, file_content
 from lib.config.options import (
-    CHANNEL_WORD,
     DEFAULTS,
     LAYOUT_OPTIONS,
     POLICY_OPTIONS,
     Option,
+    channels_in,
     hint_of,
     read_options,
+    unknown_channels,
 )
 from lib.core.ini import IniFile, OptionValue
 from lib.core.jobs import KIND_FILES
@@ -281,15 +282,10 @@ class Contacts:
 
     def _read(self, raw: str) -> str:
         names = [name for name in many(raw) if re.fullmatch(CHANNEL_NAME, name)]
-        if not names:
-            return ""
-        # Not by a list of all: thousands of targets may each have a contact.
-        unknown = [name for name in names if f"{CHANNEL_WORD} {name}" not in self._ini]
+        unknown = unknown_channels(names, self._ini)
         if not unknown:
             return ""
-        words = (title.partition(" ") for title in self._ini)
-        known = {name for word, _blank, name in words if word == CHANNEL_WORD and name}
-        return f"{unknown[0]}: {no_contact(unknown[0], known)}"
+        return f"{unknown[0]}: {no_contact(unknown[0], channels_in(self._ini))}"
 
 
 class _Sections:

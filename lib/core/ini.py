@@ -157,7 +157,7 @@ class IniFile:
             self._sections = {}
         self._packed.forget_places()
 
-    def __contains__(self, section: str) -> bool:
+    def __contains__(self, section: object) -> bool:
         return section in self.sections
 
     def __iter__(self) -> Iterator[str]:

@@ -440,23 +440,15 @@ def contact_of(job: JobBase, to: str | Iterable[str] | None) -> tuple[str, ...]:
     """
     contact = read_contacts(to)
     for name in _unknown_channels(job, contact):
-        raise ValueError(hints.no_contact(name, _channels(job)))
+        channels = options.channels_in(_sections(job))
+        raise ValueError(hints.no_contact(name, channels))
     return contact
 
 
 def _unknown_channels(job: JobBase, contact: Iterable[str]) -> list[str]:
     names = [name for name in contact if "@" not in name]
-    if not names:
-        return []
-    sections = _sections(job)
-    # Not by a list of all: thousands of targets may each have a contact.
-    return [name for name in names if f"{options.CHANNEL_WORD} {name}" not in sections]
-
-
-def _channels(job: JobBase) -> list[str]:
-    """Return the names of the channels in the settings."""
-    parts = (section.partition(" ") for section in _sections(job))
-    return [name for word, _space, name in parts if word == options.CHANNEL_WORD]
+    # Without a name there is no need to make the settings.
+    return options.unknown_channels(names, _sections(job)) if names else []
 
 
 def _sections(job: JobBase) -> IniFile | configparser.ConfigParser:
